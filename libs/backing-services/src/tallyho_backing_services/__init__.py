@@ -1,0 +1,15 @@
+"""A RabbitMQ and a PostgreSQL for local use and tests, found or started."""
+
+from tallyho_backing_services.errors import BackingServicesError, NotControllableError
+from tallyho_backing_services.ladder import BackingServices, open_backing_services
+from tallyho_backing_services.servers import Server, free_port, is_free
+
+__all__ = [
+    "BackingServices",
+    "BackingServicesError",
+    "NotControllableError",
+    "Server",
+    "free_port",
+    "is_free",
+    "open_backing_services",
+]

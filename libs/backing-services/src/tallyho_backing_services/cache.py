@@ -1,0 +1,38 @@
+"""Where downloads and runs are kept: the user's cache."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return the folder of Tallyho in the user's cache, made if need be.
+
+    Root's PostgreSQL runs as another user, who must be able to get there: where root's own cache is closed to others,
+    /var/cache takes its place.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyho"
+    if os.geteuid() == 0 and not all(_open_to_all(parent) for parent in folder.parents):
+        folder = Path("/var/cache/tallyho")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(path: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock that this file stands for; `wait` is called again and again while another process holds it."""
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if wait else 0))
+                break
+            except BlockingIOError:
+                assert wait is not None
+                wait()
+        yield
+
+
+def _open_to_all(folder: Path) -> bool:
+    return not folder.exists() or bool(folder.stat().st_mode & 0o001)

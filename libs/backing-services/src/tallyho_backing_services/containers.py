@@ -1,0 +1,116 @@
+"""Servers in containers, where a Docker engine answers and has or can pull the images."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tallyho_backing_services import postgresql, rabbitmq
+from tallyho_backing_services.engine import RUN_LABEL, local_engine
+from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
+from tallyho_backing_services.run_folder import RunFolder
+from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server, free_port
+
+RABBITMQ_IMAGE = "rabbitmq:3-management"
+POSTGRES_IMAGE = "postgres:15"
+
+
+@dataclass(frozen=True)
+class ContainerServer:
+    """A server in a container of this run, published on 127.0.0.1 alone."""
+
+    name: str
+    url: str
+    container_id: str
+    answers: Callable[[], bool]
+    run: RunFolder
+
+    @property
+    def running(self) -> bool:
+        """Whether its container runs."""
+        with self._container() as container:
+            return bool(container.status == "running")
+
+    def start(self) -> None:
+        """Start the container, and return when the server answers."""
+        with self._container() as container:
+            container.start()
+            deadline = time.monotonic() + START_TIMEOUT
+            while not self.answers():
+                container.reload()
+                if container.status != "running" or time.monotonic() > deadline:
+                    tail = container.logs(tail=15).decode(errors="replace").splitlines()
+                    raise ServerFailedError("\n  ".join([f"{self.name} did not start, its last lines:", *tail]))
+                if self.run.closing.wait(0.1):
+                    raise BackingServicesError("the run is being stopped")
+
+    def stop(self) -> None:
+        """Shut the server down in order."""
+        with self._container() as container:
+            container.stop(timeout=int(STOP_TIMEOUT))
+
+    def kill(self) -> None:
+        """End the server with SIGKILL."""
+        with self._container() as container:
+            if container.status == "running":
+                container.kill()
+                container.wait()
+
+    @contextmanager
+    def _container(self) -> Iterator[Any]:
+        with local_engine() as engine:
+            if engine is None:
+                raise BackingServicesError("the Docker engine no longer answers")
+            yield engine.client.containers.get(self.container_id)
+
+
+def start_rabbitmq(run: RunFolder, report: Callable[[str], None]) -> Server | None:
+    """Start a RabbitMQ; None where no engine answers or the image can't be had."""
+    port, password = free_port(), secrets.token_hex(16)
+    env = {"RABBITMQ_DEFAULT_USER": "tallyho", "RABBITMQ_DEFAULT_PASS": password}
+    container_id = _create(RABBITMQ_IMAGE, env, {"5672/tcp": ("127.0.0.1", port)}, run, report)
+    if container_id is None:
+        return None
+    url = f"amqp://tallyho:{password}@127.0.0.1:{port}/"
+    server = ContainerServer("RabbitMQ", url, container_id, lambda: rabbitmq.answers(port), run)
+    server.start()
+    return server
+
+
+def start_postgres(run: RunFolder, report: Callable[[str], None]) -> Server | None:
+    """Start a PostgreSQL; None where no engine answers or the image can't be had."""
+    port, password = free_port(), secrets.token_hex(16)
+    env = {"POSTGRES_USER": "tallyho", "POSTGRES_PASSWORD": password, "POSTGRES_DB": "postgres"}
+    container_id = _create(POSTGRES_IMAGE, env, {"5432/tcp": ("127.0.0.1", port)}, run, report)
+    if container_id is None:
+        return None
+    url = f"postgresql://tallyho:{password}@127.0.0.1:{port}/postgres"
+    server = ContainerServer("PostgreSQL", url, container_id, lambda: postgresql.answers(port), run)
+    server.start()
+    return server
+
+
+def _create(
+    image: str,
+    env: Mapping[str, str],
+    ports: Mapping[str, tuple[str, int]],
+    run: RunFolder,
+    report: Callable[[str], None],
+) -> str | None:
+    """Create a container, its image pulled if need be, and return its id."""
+    with local_engine() as engine:
+        if engine is None:
+            return None
+        from docker.errors import DockerException  # type: ignore[import-untyped]
+
+        run.uses_containers()
+        try:
+            labels = {RUN_LABEL: run.path.name}
+            container = engine.create(image, environment=dict(env), ports=dict(ports), labels=labels)
+        except (DockerException, OSError) as error:
+            reason = " ".join(str(error).split())
+            report(f"Docker has no {image} and can't pull it, going on without: {reason[:200]}")
+            return None
+        return str(container.id)

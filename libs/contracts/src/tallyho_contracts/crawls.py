@@ -1,0 +1,88 @@
+"""Crawls: what the job tracker tells the crawler to do, and what the crawler answers.
+
+`revision` is that of the job when the command was given; the crawler ignores a command older than one it has obeyed.
+"""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from tallyho_contracts.event import NO_NUL, Message, Text, Url
+from tallyho_contracts.pages import SpawnedPage
+
+Pattern = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=1000)]
+
+
+class CrawlOptions(Message):
+    """The rules of one crawl: which pages belong to it and what is kept of them."""
+
+    max_pages: int | None = Field(
+        default=100_000,
+        ge=1,
+        description="Stop at this many documents; none for no limit. Failed pages give their place back.",
+    )
+    max_depth: int | None = Field(default=None, ge=0, description="Links from a seed; 0 crawls the seeds only.")
+    include: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=100,
+        description="RE2 patterns searched in a found URL; one must match. Seeds are exempt.",
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=100,
+        description="RE2 patterns searched in a found URL; none may match. Seeds are exempt.",
+    )
+    same_site: bool = Field(default=True, description="Follow only links to the seeds' hosts and ports (www. ignored).")
+    max_failures: int | None = Field(default=None, ge=0, description="The job fails once more pages than this failed.")
+    markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
+
+
+class CrawlStart(Message):
+    """`crawl.start.v1`, job-tracker to crawler."""
+
+    job_id: UUID
+    revision: int = Field(ge=0)
+    seeds: tuple[Url, ...] = Field(min_length=1, max_length=1000)
+    options: CrawlOptions = CrawlOptions()
+
+
+class CrawlCommand(Message):
+    """What `crawl.pause.v1`, `crawl.resume.v1` and `crawl.cancel.v1` carry, job-tracker to crawler."""
+
+    job_id: UUID
+    revision: int = Field(ge=0)
+
+
+class CrawlPause(CrawlCommand):
+    """`crawl.pause.v1`: claim no more pages of this job."""
+
+
+class CrawlResume(CrawlCommand):
+    """`crawl.resume.v1`: claim its pages again."""
+
+
+class CrawlCancel(CrawlCommand):
+    """`crawl.cancel.v1`: close all its pages that are not finished; for ever."""
+
+
+class RejectedSeed(Message):
+    """A seed that became no page."""
+
+    url: Url
+    reason: Text
+
+
+class CrawlStarted(Message):
+    """`crawl.started.v1`, crawler to job-tracker: the seeds are stored; these are their pages."""
+
+    parent_job_id: UUID
+    pages: tuple[SpawnedPage, ...] = ()
+    rejected: tuple[RejectedSeed, ...] = ()
+
+
+class CrawlStopped(Message):
+    """`crawl.stopped.v1`, crawler to job-tracker: these pages were cancelled. A large job sends several."""
+
+    parent_job_id: UUID
+    page_ids: tuple[UUID, ...] = ()

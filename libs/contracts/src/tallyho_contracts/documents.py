@@ -1,0 +1,57 @@
+"""Documents: what the crawler saved, and how the job tracker lists it."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from tallyho_contracts.event import Message, Text, Url
+
+
+class Change(StrEnum):
+    """What saving a document changed in the crawler's store."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+class DocumentSaved(Message):
+    """`document.saved.v1`, crawler to job-tracker: the document is stored, and belongs to the parent job."""
+
+    job_id: UUID = Field(description="The page's id (the child job).")
+    parent_job_id: UUID
+    document_id: UUID = Field(description="uuid5(namespace URL, canonical url): the same in every job.")
+    source_url: Url
+    title: Text = Field(default="", max_length=1000)
+    content_hash: Text = Field(max_length=128, description="SHA-256 of the extracted text, in hexadecimal.")
+    change: Change
+    timestamp: AwareDatetime
+
+
+class Document(Message):
+    """A document of a job. `ordinal` is its dense number in the job, from 1 to the job's document count."""
+
+    document_id: UUID
+    ordinal: int = Field(ge=1)
+    page_id: UUID | None = None
+    source_url: Url
+    title: Text = ""
+    content_hash: Text | None = None
+    change: Change | None = None
+    saved_at: AwareDatetime
+
+
+class DocumentsQuery(Message):
+    """`job.documents.v1`, gateway to job-tracker: a keyset page of a job's documents, by ordinal."""
+
+    job_id: UUID
+    after: int = Field(default=0, ge=0, description="The last ordinal already seen.")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class DocumentList(Message):
+    """The reply to `job.documents.v1`."""
+
+    documents: tuple[Document, ...]
+    next: int | None = Field(default=None, description="Pass it as `after` for the next page; none at the end.")

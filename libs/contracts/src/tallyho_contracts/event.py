@@ -1,0 +1,60 @@
+"""The envelope of every message: a CloudEvents 1.0 event in structured JSON mode.
+
+Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md and its JSON format.
+"""
+
+from datetime import datetime
+from typing import Annotated, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+EVENT_CONTENT_TYPE = "application/cloudevents+json"
+BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
+
+# PostgreSQL stores no NUL in text: a message that carries one is refused where it enters.
+NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, StringConstraints(pattern=NO_NUL)]
+Url = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=2048)]
+
+
+class Message(BaseModel):
+    """What all messages share: frozen; a reader ignores the fields that a newer writer added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+DataT = TypeVar("DataT", bound=Message)
+
+
+class Event(Message, Generic[DataT]):
+    """One CloudEvent. `subject` is the parent job's id, `type` carries the version of `data`."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: UUID
+    source: Text
+    type: Text
+    subject: Text
+    time: AwareDatetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Text
+    traceparent: Annotated[Text | None, Field(description="W3C Trace Context of what caused this event.")] = None
+    data: DataT
+
+
+def schema_address(type_: str) -> str:
+    """The `dataschema` of a type, and the `$id` of schemas/<type>.json. CloudEvents wants an absolute URI here."""
+    return f"tallyho:/schemas/{type_}.json"
+
+
+def new_event(data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID, time: datetime) -> Event[DataT]:
+    """Wrap `data` in its envelope; the schema's address follows from the type."""
+    return Event[type(data)](  # type: ignore[misc]  # the model is known at run time only
+        id=id_,
+        source=source,
+        type=type_,
+        subject=str(subject),
+        time=time,
+        dataschema=schema_address(type_),
+        data=data,
+    )

@@ -1,0 +1,115 @@
+"""Jobs: the parent jobs that people submit and watch."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.event import Message, Text, Url
+
+
+class JobStatus(StrEnum):
+    """The status of a job; the last three are terminal, and one of them is reached exactly once."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing of the job will ever change again."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobState(Message):
+    """`job.progress.v1`, job-tracker to gateways, and the payload of `parent_job_progress` to clients.
+
+    The full state of a job at one revision. A reader drops a state whose revision is not above the one it has.
+    total_children = pending + running + completed + failed + skipped + cancelled, in every state.
+    """
+
+    job_id: UUID
+    revision: int = Field(ge=0)
+    name: Text = ""
+    status: JobStatus
+    progress_text: Text
+    timestamp: AwareDatetime
+    total_children: int = Field(ge=0)
+    pending_children: int = Field(ge=0)
+    running_children: int = Field(ge=0)
+    completed_children: int = Field(ge=0)
+    failed_children: int = Field(ge=0)
+    skipped_children: int = Field(ge=0)
+    cancelled_children: int = Field(ge=0)
+    document_count: int = Field(ge=0)
+    documents_per_second: float = Field(ge=0, allow_inf_nan=False, description="Since the job started, on average.")
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    error: Text | None = None
+
+
+class Job(JobState):
+    """A job's state together with what was asked for."""
+
+    seeds: tuple[Url, ...]
+    options: CrawlOptions
+
+
+class JobCreate(Message):
+    """`job.create.v1`, gateway to job-tracker. The same idempotency key and request give the same job."""
+
+    job_id: UUID
+    idempotency_key: Text | None = Field(default=None, min_length=1, max_length=255)
+    name: Text = Field(default="", max_length=200)
+    seeds: tuple[Url, ...] = Field(min_length=1, max_length=1000)
+    options: CrawlOptions = CrawlOptions()
+
+
+class JobCreated(Message):
+    """The reply to `job.create.v1`. `created` is false when the idempotency key was known."""
+
+    job: Job
+    created: bool
+
+
+class JobCommand(Message):
+    """What `job.get.v1`, `job.cancel.v1`, `job.pause.v1` and `job.resume.v1` carry, gateway to job-tracker."""
+
+    job_id: UUID
+
+
+class JobGet(JobCommand):
+    """`job.get.v1`; the reply is the job."""
+
+
+class JobCancel(JobCommand):
+    """`job.cancel.v1`; the reply is the job, cancelling or already terminal."""
+
+
+class JobPause(JobCommand):
+    """`job.pause.v1`; the reply is the job, or a conflict when it can't be paused any more."""
+
+
+class JobResume(JobCommand):
+    """`job.resume.v1`; the reply is the job, or a conflict when it is not paused."""
+
+
+class JobsQuery(Message):
+    """`job.list.v1`, gateway to job-tracker: a keyset page of the jobs, the newest first."""
+
+    live: bool = Field(default=False, description="Only jobs that are not terminal.")
+    before: UUID | None = Field(default=None, description="The last job id already seen.")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class JobList(Message):
+    """The reply to `job.list.v1`."""
+
+    jobs: tuple[JobState, ...]
+    next: UUID | None = Field(default=None, description="Pass it as `before` for the next page; none at the end.")

@@ -1,0 +1,53 @@
+"""Which message types exist: one row each, the only place where a type's name is bound to its model."""
+
+from dataclasses import dataclass
+
+from tallyho_contracts import crawls, documents, jobs, pages, replies
+from tallyho_contracts.event import Message
+
+EVENTS = "tallyho.events"
+COMMANDS = "tallyho.commands"
+
+
+@dataclass(frozen=True)
+class MessageType:
+    """A type's name (also its routing key), its data, where it is published, and for a request its reply's type.
+
+    A reply has no exchange: it goes to the queue that its request named.
+    """
+
+    name: str
+    data: type[Message]
+    exchange: str | None
+    reply: str | None = None
+
+
+_ROWS = (
+    MessageType("job.create.v1", jobs.JobCreate, COMMANDS, reply="job.create.reply.v1"),
+    MessageType("job.cancel.v1", jobs.JobCancel, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.pause.v1", jobs.JobPause, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.resume.v1", jobs.JobResume, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.get.v1", jobs.JobGet, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.list.v1", jobs.JobsQuery, COMMANDS, reply="job.list.reply.v1"),
+    MessageType("job.documents.v1", documents.DocumentsQuery, COMMANDS, reply="job.documents.reply.v1"),
+    MessageType("job.pages.v1", pages.PagesQuery, COMMANDS, reply="job.pages.reply.v1"),
+    MessageType("crawl.start.v1", crawls.CrawlStart, COMMANDS),
+    MessageType("crawl.pause.v1", crawls.CrawlPause, COMMANDS),
+    MessageType("crawl.resume.v1", crawls.CrawlResume, COMMANDS),
+    MessageType("crawl.cancel.v1", crawls.CrawlCancel, COMMANDS),
+    MessageType("crawl.started.v1", crawls.CrawlStarted, EVENTS),
+    MessageType("crawl.stopped.v1", crawls.CrawlStopped, EVENTS),
+    MessageType("document.saved.v1", documents.DocumentSaved, EVENTS),
+    MessageType("page.started.v1", pages.PageStarted, EVENTS),
+    MessageType("page.finished.v1", pages.PageFinished, EVENTS),
+    MessageType("job.progress.v1", jobs.JobState, EVENTS),
+    MessageType("job.create.reply.v1", jobs.JobCreated, None),
+    MessageType("job.reply.v1", jobs.Job, None),
+    MessageType("job.list.reply.v1", jobs.JobList, None),
+    MessageType("job.documents.reply.v1", documents.DocumentList, None),
+    MessageType("job.pages.reply.v1", pages.PageList, None),
+    MessageType("request.refused.v1", replies.Refused, None),
+)
+
+MESSAGES: dict[str, MessageType] = {row.name: row for row in _ROWS}
+TYPE_OF: dict[type[Message], MessageType] = {row.data: row for row in _ROWS}

@@ -1,0 +1,1 @@
+"""CloudEvents over RabbitMQ: topology, publisher, batching consumer, request/reply and subscriptions."""

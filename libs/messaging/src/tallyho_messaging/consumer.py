@@ -1,0 +1,153 @@
+"""A batching consumer: take what has arrived, apply it in one go, acknowledge.
+
+The library's callbacks are tasks of the channel and are cancelled with it, in the middle of a transaction. So the
+callback only enqueues, and one worker of ours does the work. It never waits in order to batch: under load the inbox
+fills while a batch is applied, and the next batch is larger.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from aio_pika.abc import AbstractIncomingMessage
+
+from tallyho_messaging.connection import Amqp
+from tallyho_messaging.dead_letters import bury
+from tallyho_messaging.publisher import PublishFailedError
+from tallyho_messaging.wire import AnyEvent, Malformed, decode
+
+log = logging.getLogger(__name__)
+
+Handle = Callable[[Sequence[AnyEvent]], Awaitable[None]]
+
+PREFETCH_MESSAGES = 300
+BATCH_EVENTS = 500
+ATTEMPTS = 3
+FIRST_BACKOFF_SECONDS = 0.2
+LAST_BACKOFF_SECONDS = 5.0
+
+
+class StoppedError(Exception):
+    """The process is stopping while a batch can't be applied; its messages stay with the broker."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """One event and the message that brought it."""
+
+    event: AnyEvent
+    delivery: AbstractIncomingMessage
+
+
+@dataclass
+class Consumer:
+    """Applies the messages of `queue` with `handle`, a batch at a time, at least once.
+
+    An error that `is_transient` (the database is away) holds the batch and tries again. A batch that fails otherwise is
+    split until the event that can't be applied stands alone; after three attempts that one is dead-lettered.
+    """
+
+    amqp: Amqp
+    queue: str
+    handle: Handle
+    is_transient: Callable[[BaseException], bool]
+    stop: asyncio.Event
+    _inbox: asyncio.Queue[AbstractIncomingMessage] = field(default_factory=asyncio.Queue)
+
+    async def run(self) -> None:
+        """Consume until `stop` is set, then finish what was received. Any error that escapes must end the process."""
+        async with self.amqp.consuming.channel() as channel:
+            await channel.set_qos(prefetch_count=PREFETCH_MESSAGES)
+            queue = await channel.declare_queue(self.queue, passive=True)
+            tag = await queue.consume(self._receive)
+            try:
+                while deliveries := await self._take():
+                    await self._process(deliveries)
+                await queue.cancel(tag)
+                while not self._inbox.empty():
+                    await self._process(self._drain([]))
+            except StoppedError:
+                log.info("stopped with messages unapplied; the broker keeps them queue=%s", self.queue)
+
+    async def _receive(self, message: AbstractIncomingMessage) -> None:
+        self._inbox.put_nowait(message)
+
+    async def _take(self) -> list[AbstractIncomingMessage]:
+        """Wait for messages; none when stopping."""
+        first = asyncio.ensure_future(self._inbox.get())
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait((first, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return self._drain([first.result()]) if first.done() else []
+        finally:
+            first.cancel()
+            stopping.cancel()
+
+    def _drain(self, deliveries: list[AbstractIncomingMessage]) -> list[AbstractIncomingMessage]:
+        while len(deliveries) < BATCH_EVENTS and not self._inbox.empty():
+            deliveries.append(self._inbox.get_nowait())
+        return deliveries
+
+    async def _process(self, deliveries: list[AbstractIncomingMessage]) -> None:
+        good: list[Received] = []
+        for delivery in deliveries:
+            for item in decode(delivery.body, delivery.content_type, delivery.type):
+                if isinstance(item, Malformed):
+                    await self._bury(delivery, item.body, item.reason)
+                else:
+                    good.append(Received(item, delivery))
+        for start in range(0, len(good), BATCH_EVENTS):
+            await self._apply(good[start : start + BATCH_EVENTS])
+        await acknowledge(deliveries)
+
+    async def _apply(self, batch: Sequence[Received]) -> None:
+        attempt = 1
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                return await self.handle([received.event for received in batch])
+            except Exception as error:  # the edge of the loop: hold, split, retry or dead-letter
+                reason = f"{type(error).__name__}: {error}"
+                if self.is_transient(error):
+                    log.warning("holding %d events queue=%s error=%s", len(batch), self.queue, reason)
+                elif len(batch) > 1:
+                    await self._apply(batch[: len(batch) // 2])
+                    return await self._apply(batch[len(batch) // 2 :])
+                elif attempt == ATTEMPTS:
+                    log.exception("event can't be applied queue=%s id=%s", self.queue, batch[0].event.id)
+                    body = batch[0].event.model_dump_json().encode()
+                    return await self._bury(batch[0].delivery, body, reason)
+                else:
+                    attempt += 1
+            await self._pause(backoff)
+            backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+
+    async def _bury(self, delivery: AbstractIncomingMessage, body: bytes, reason: str) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                await bury(self.amqp.publisher, delivery, self.queue, body, reason)
+            except PublishFailedError as error:
+                log.warning("cannot dead-letter yet queue=%s error=%s", self.queue, error)
+                await self._pause(backoff)
+                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+            else:
+                return log.error("dead-lettered a message queue=%s reason=%s", self.queue, reason)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stop.wait(), seconds)
+        except TimeoutError:
+            return
+        raise StoppedError
+
+
+async def acknowledge(deliveries: Sequence[AbstractIncomingMessage]) -> None:
+    """Acknowledge all of `deliveries`, which must be everything received up to the last of each channel."""
+    last_of_channel = {id(delivery.channel): delivery for delivery in deliveries}
+    for delivery in last_of_channel.values():
+        try:
+            await delivery.ack(multiple=True)
+        except Exception as error:  # noqa: BLE001  # a dying link raises bare exceptions; the messages come again
+            log.info("acknowledgement lost, the messages come again error=%s", error)

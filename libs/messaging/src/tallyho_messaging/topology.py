@@ -1,0 +1,65 @@
+"""The shared exchanges and queues, declared by the deploy step; the services only use them.
+
+The declarations are the same on RabbitMQ 3.10 to 4.x. Queues bind whole families of routing keys (`document.#`), so
+that a message of an unknown type or version is received and dead-lettered with its reason, not dropped by the broker.
+"""
+
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from tallyho_contracts.registry import COMMANDS, EVENTS
+
+DEAD_LETTERS = "tallyho.dead-letters"
+
+TRACKER_EVENTS = "job-tracker.events"
+TRACKER_COMMANDS = "job-tracker.commands"
+CRAWLER_COMMANDS = "crawler.commands"
+
+# A closed connection counts as a delivery of all that it held: the limit must be far above the crashes of a bad hour.
+DELIVERY_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class WorkQueue:
+    """A durable quorum queue of one service, and which routing keys of which exchange reach it."""
+
+    name: str
+    exchange: str
+    binding_keys: tuple[str, ...]
+
+
+WORK_QUEUES = (
+    WorkQueue(TRACKER_EVENTS, EVENTS, ("document.#", "page.#", "crawl.#")),
+    WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",)),
+    WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
+)
+
+
+async def declare(url: str) -> None:
+    """Declare exchanges, work queues and the dead-letter queue at `url`; changes nothing that is there."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        for exchange in (EVENTS, COMMANDS, DEAD_LETTERS):
+            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        dead_letters = await channel.declare_queue(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
+        await dead_letters.bind(DEAD_LETTERS, "#")
+        for queue in WORK_QUEUES:
+            await _declare_work_queue(channel, queue)
+
+
+async def _declare_work_queue(channel: AbstractChannel, queue: WorkQueue) -> None:
+    declared = await channel.declare_queue(
+        queue.name,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": DEAD_LETTERS,
+            # At least once needs reject-publish; otherwise the broker silently falls back to at most once.
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+    for key in queue.binding_keys:
+        await declared.bind(queue.exchange, key)

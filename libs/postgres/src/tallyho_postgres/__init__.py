@@ -1,0 +1,1 @@
+"""PostgreSQL over asyncpg: named SQL, a pool, migrations, and the transactional outbox."""

@@ -1,0 +1,15 @@
+"""Which database errors pass by themselves."""
+
+import asyncpg
+
+# Class 08 connection, 40 rollback (deadlock, serialization), 53 resources (disk full, too many connections),
+# 57P operator intervention (shutdown, cannot connect now), 55P03 lock not available, 58 system error.
+# Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSIENT_STATES = ("08", "40", "53", "57P", "55P03", "58")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later, unchanged: the server is away, full or busy."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_TRANSIENT_STATES)
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)

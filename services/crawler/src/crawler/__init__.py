@@ -1,0 +1,1 @@
+"""The crawler: owns the frontier and the documents. Fetches, extracts, saves, publishes."""

@@ -1,0 +1,75 @@
+"""`python -m crawler` runs the service; `python -m crawler migrate` prepares its schema."""
+
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+from tallyho_messaging.connection import open_amqp
+from tallyho_messaging.consumer import Consumer
+from tallyho_messaging.topology import CRAWLER_COMMANDS
+from tallyho_postgres.errors import is_transient
+from tallyho_postgres.migrations import migrate
+from tallyho_postgres.outbox import Relay
+from tallyho_postgres.pool import open_pool
+from tallyho_process import run_process, stop_on_signal
+
+from crawler.deps import Deps
+from crawler.events import SOURCE
+from crawler.fetch import Fetcher
+from crawler.handlers import on_commands
+from crawler.known_urls import KnownUrls
+from crawler.politeness import Politeness
+from crawler.settings import Settings
+from crawler.visit import Visitor
+from crawler.worker import Worker
+
+SCHEMA = "crawler"
+
+log = logging.getLogger(SCHEMA)
+
+
+async def run() -> None:
+    """Wire the crawler and run its loops until a signal; one that dies ends the process."""
+    settings = Settings()
+    fetcher = Fetcher(
+        user_agent=settings.user_agent,
+        timeout=settings.fetch_timeout,
+        max_body_bytes=settings.max_body_bytes,
+        allow_private=settings.allow_private_addresses,
+        concurrency=settings.concurrency,
+    )
+    with stop_on_signal() as stop:
+        async with (
+            open_pool(settings.database_url, schema=SCHEMA, size=12) as pool,
+            open_amqp(settings.amqp_url, name=SOURCE) as amqp,
+            fetcher,
+        ):
+            relay = Relay(pool, amqp.publisher.publish_events)
+            deps = Deps(
+                pool, relay, partial(datetime.now, UTC), KnownUrls(), settings.host_concurrency, settings.host_delay
+            )
+            politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
+            visitor = Visitor(fetcher, politeness, settings.max_attempts)
+            worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
+            commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
+            async with asyncio.TaskGroup() as loops:
+                relaying = asyncio.Event()
+                loops.create_task(relay.run(relaying))
+                loops.create_task(commands.run())
+                log.info("ready")
+                await worker.run()
+                # Last, so that what the worker committed while stopping is still published.
+                relaying.set()
+
+
+async def run_migrations() -> None:
+    """Bring the schema up to date."""
+    applied = await migrate(Settings().database_url, package=SCHEMA, schema=SCHEMA)
+    log.info("migrated schema=%s applied=%s", SCHEMA, ",".join(applied) or "nothing")
+
+
+if __name__ == "__main__":
+    sys.exit(run_process(run_migrations if sys.argv[1:] == ["migrate"] else run))

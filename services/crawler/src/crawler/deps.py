@@ -1,0 +1,25 @@
+"""What every handler of the crawler works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from tallyho_postgres.outbox import Relay
+from tallyho_postgres.pool import Pool
+
+from crawler.known_urls import KnownUrls
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The database, the way out to the tracker, the clock, and what this process knows already.
+
+    `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves.
+    """
+
+    pool: Pool
+    relay: Relay
+    now: Callable[[], datetime]
+    known_urls: KnownUrls
+    host_concurrency: int
+    host_delay: float

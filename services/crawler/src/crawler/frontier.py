@@ -1,0 +1,162 @@
+"""The frontier's data, and its rules as pure functions: what a visit found, and what the budget lets in."""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.pages import Outcome
+
+from crawler import urls
+from crawler.scope import Scope
+
+MAX_REDIRECTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The pages of one job at one slot of an origin, leased under `epoch`."""
+
+    job_id: UUID
+    origin: str
+    slot: int
+    epoch: int
+    options: CrawlOptions
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPage:
+    """A page to visit. `redirects` is how many redirects led to it, `attempts` how often its fetch failed."""
+
+    lane: Lane
+    depth: int
+    seq: int
+    page_id: UUID
+    url: str
+    redirects: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentContent:
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that."""
+
+    title: str
+    content: str
+    links: tuple[str, ...]
+    content_hash: str
+    status_code: int
+    content_type: str
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither."""
+
+    page: QueuedPage
+    outcome: Outcome
+    reason: str | None = None
+    status_code: int | None = None
+    document: DocumentContent | None = None
+    redirect_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A visit that failed for now: the page is due again after `delay` seconds."""
+
+    page: QueuedPage
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlJob:
+    """A locked row of `jobs`: `admitted` counts the places taken of `options.max_pages`."""
+
+    job_id: UUID
+    status: str
+    options: CrawlOptions
+    sites: frozenset[str]
+    admitted: int
+    pages: int
+    level: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A URL that may become a page of a job."""
+
+    job_id: UUID
+    page_id: UUID
+    url: str
+    depth: int
+    redirects: int = 0
+
+
+@dataclass
+class Findings:
+    """What visits to pages of one job found: new URLs by the page that found them first, and links not followed."""
+
+    sites: frozenset[str]
+    found: dict[str, FoundPage] = field(default_factory=dict)
+    finder: dict[UUID, UUID] = field(default_factory=dict)
+    skipped_links: dict[UUID, Counter[str]] = field(default_factory=dict)
+
+
+def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID, str]]) -> Findings:
+    """Judge every link of `visits` by the job's rules. URLs in `known` are pages of the job already."""
+    result = Findings(sites=job.sites | _redirected_sites(visits))
+    if job.status == "cancelled":
+        return result
+    scope = Scope.of(job.options, result.sites)
+    for visit in visits:
+        skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
+        for found in _candidates(visit):
+            if found.url in result.found or (job.job_id, found.url) in known:
+                continue
+            if refusal := scope.refusal(found.url, found.depth):
+                skipped[refusal] += 1
+                continue
+            result.found[found.url] = found
+            result.finder[found.page_id] = visit.page.page_id
+    return result
+
+
+def _redirected_sites(visits: Iterable[Visit]) -> frozenset[str]:
+    """A seed that redirects elsewhere takes its job along: the site that it leads to is meant."""
+    targets = (visit.redirect_to for visit in visits if visit.page.depth == 0)
+    return frozenset(urls.site(target) for target in targets if target)
+
+
+def _candidates(visit: Visit) -> list[FoundPage]:
+    page = visit.page
+    job_id = page.lane.job_id
+    if visit.redirect_to:
+        # A redirect is no step deeper: its target stands where the page stood.
+        target = visit.redirect_to
+        return [FoundPage(job_id, urls.page_id(job_id, target), target, page.depth, page.redirects + 1)]
+    links = visit.document.links if visit.document else ()
+    return [FoundPage(job_id, urls.page_id(job_id, url), url, page.depth + 1) for url in links]
+
+
+def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
+    """How many more pages the budget admits after `visits`, each of which without a document gives its place back.
+
+    None when there is no budget.
+    """
+    if job.options.max_pages is None:
+        return None
+    return job.options.max_pages - job.admitted + places_given_back(visits)
+
+
+def places_given_back(visits: Sequence[Visit]) -> int:
+    """How many of `visits` brought no document."""
+    return sum(visit.document is None for visit in visits)
+
+
+def slot_of(page_id: UUID, host_concurrency: int) -> int:
+    """The slot of its origin at which a page is fetched."""
+    return page_id.int % host_concurrency

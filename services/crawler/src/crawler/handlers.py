@@ -1,0 +1,224 @@
+"""What the crawler does with finished visits and with the tracker's commands, each in one transaction."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from tallyho_contracts.crawls import (
+    CrawlCancel,
+    CrawlPause,
+    CrawlResume,
+    CrawlStart,
+    CrawlStarted,
+    CrawlStopped,
+    RejectedSeed,
+)
+from tallyho_contracts.documents import Change
+from tallyho_messaging.wire import AnyEvent
+from tallyho_postgres import outbox
+from tallyho_postgres.outbox import OutboxEvent
+from tallyho_postgres.pool import Connection
+
+from crawler import store, urls
+from crawler.deps import Deps
+from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
+from crawler.frontier import (
+    CrawlJob,
+    Findings,
+    FoundPage,
+    Lane,
+    Postponed,
+    QueuedPage,
+    Visit,
+    findings,
+    places_given_back,
+    room,
+)
+
+CANCELLED_AT_ONCE = 1_000
+
+
+@dataclass
+class Work:
+    """What a worker has done since it last said so."""
+
+    visits: list[Visit] = field(default_factory=list)
+    postponed: list[Postponed] = field(default_factory=list)
+    served: list[Lane] = field(default_factory=list)
+
+    @property
+    def job_ids(self) -> set[UUID]:
+        """The jobs that it concerns."""
+        done: list[Visit | Postponed] = [*self.visits, *self.postponed]
+        return {lane.job_id for lane in [*(one.page.lane for one in done), *self.served]}
+
+
+async def claim(
+    deps: Deps, worker_id: UUID, *, lanes: int, lanes_per_origin: int, pages_per_lane: int
+) -> list[tuple[Lane, list[QueuedPage]]]:
+    """Lease lanes with due pages, and tell that these pages are started."""
+    async with deps.pool.acquire() as connection, connection.transaction():
+        leased = await store.claim_lanes(connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin)
+        if not leased:
+            return []
+        claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
+        events = pages_started([page for _, pages in claimed for page in pages], deps.now())
+        await outbox.add(connection, events)
+    deps.relay.offer(events)
+    return claimed
+
+
+async def on_work(deps: Deps, work: Work) -> None:
+    """Close the visited pages, save their documents, add what they found to the frontier, and tell of it all."""
+    now = deps.now()
+    events: list[OutboxEvent] = []
+    known: list[tuple[UUID, str]] = []
+    async with deps.pool.acquire() as connection, connection.transaction():
+        jobs = await store.lock_jobs(connection, work.job_ids)
+        closed = await store.close_pages(connection, work.visits)
+        await store.retry_pages(connection, work.postponed)
+        changes = await store.save_documents(connection, closed, at=now)
+        for job in jobs:
+            visits = [visit for visit in closed if visit.page.lane.job_id == job.job_id]
+            if not visits:
+                continue
+            found = findings(job, visits, deps.known_urls)
+            spawned = await _grow(deps, connection, job, visits, found)
+            known += [(job.job_id, url) for url in found.found]
+            for visit in visits:
+                change = changes.get(urls.document_id(visit.page.url), Change.UNCHANGED)
+                events += document_saved(visit, change, now)
+                events.append(
+                    page_finished(
+                        visit,
+                        spawned=spawned.get(visit.page.page_id, []),
+                        skipped_links=found.skipped_links.get(visit.page.page_id, Counter()),
+                        job_pages=job.pages + sum(map(len, spawned.values())),
+                        now=now,
+                    )
+                )
+        await outbox.add(connection, events)
+        await store.settle_lanes(connection, work.served)
+    deps.known_urls.add(known)
+    deps.relay.offer(events)
+
+
+async def _grow(
+    deps: Deps, connection: Connection, job: CrawlJob, visits: Sequence[Visit], found: Findings
+) -> dict[UUID, list[FoundPage]]:
+    """Admit new pages of a job as far as its budget allows; returns them by the page that spawned them."""
+    candidates = list(found.found.values())
+    new = await store.mark_seen(connection, candidates)
+    fresh = [page for page in candidates if page.page_id in new]
+    admitted, refused = await _admit(connection, job, visits, fresh)
+    await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
+    await store.add_waiting(connection, refused)
+    for page in refused:
+        found.skipped_links[found.finder[page.page_id]]["budget"] += 1
+    await store.advance_job(
+        connection,
+        job,
+        admitted=len(admitted) - places_given_back(visits),
+        pages=len(admitted),
+        sites=found.sites,
+    )
+    spawned: dict[UUID, list[FoundPage]] = {}
+    for page in admitted:
+        # A page that waited was found by another visit; it joins the job with the visit that made room.
+        spawned.setdefault(found.finder.get(page.page_id, visits[-1].page.page_id), []).append(page)
+    return spawned
+
+
+async def _admit(
+    connection: Connection, job: CrawlJob, visits: Sequence[Visit], fresh: list[FoundPage]
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split found pages into those that get a place and those that must wait; who waits already comes first."""
+    places = room(job, visits)
+    if places is None or job.status == "cancelled":
+        return fresh, []
+    waited = await store.take_waiting(connection, job.job_id, places) if places > 0 else []
+    free = max(0, places - len(waited))
+    return [*waited, *fresh[:free]], fresh[free:]
+
+
+async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
+    """Obey the tracker's commands, one at a time."""
+    for event in events:
+        match event.data:
+            case CrawlStart() as start:
+                await start_crawl(deps, start)
+            case CrawlPause() as pause:
+                await set_status(deps, pause.job_id, "paused", pause.revision)
+            case CrawlResume() as resume:
+                await set_status(deps, resume.job_id, "running", resume.revision)
+            case CrawlCancel() as cancel:
+                await cancel_crawl(deps, cancel)
+            case _:
+                raise TypeError(f"{event.type} is no command to the crawler")
+
+
+async def start_crawl(deps: Deps, start: CrawlStart) -> None:
+    """Store a job and its seeds, and confirm it with their pages; once, however often the command comes."""
+    seeds, rejected = _seeds(start)
+    async with deps.pool.acquire() as connection, connection.transaction():
+        status = await store.start_job(
+            connection,
+            start.job_id,
+            revision=start.revision,
+            options=start.options,
+            sites={urls.site(page.url) for page in seeds},
+        )
+        if status is None:
+            return
+        [job] = await store.lock_jobs(connection, [start.job_id])
+        pages = [] if status == "cancelled" else seeds
+        await store.mark_seen(connection, pages)
+        admitted, refused = await _admit(connection, job, [], pages)
+        await store.enqueue_pages(
+            connection, admitted, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay
+        )
+        await store.add_waiting(connection, refused)
+        await store.advance_job(connection, job, admitted=len(admitted), pages=len(admitted), sites=job.sites)
+        started = CrawlStarted(parent_job_id=start.job_id, pages=spawned_pages(admitted), rejected=rejected)
+        event = crawl_event(started, start.job_id, deps.now())
+        await outbox.add(connection, [event])
+    deps.relay.offer([event])
+
+
+def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:
+    pages: dict[str, FoundPage] = {}
+    rejected: list[RejectedSeed] = []
+    for seed in start.seeds:
+        url = urls.canonical(seed)
+        if url is None:
+            rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
+        else:
+            pages[url] = FoundPage(start.job_id, urls.page_id(start.job_id, url), url, depth=0)
+    return list(pages.values()), tuple(rejected)
+
+
+async def set_status(deps: Deps, job_id: UUID, status: str, revision: int) -> None:
+    """Pause or resume a job: its lanes are claimed only while it is running."""
+    async with deps.pool.acquire() as connection:
+        await store.set_status(connection, job_id, status, revision=revision)
+
+
+async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
+    """Close all pages of a job, some at a time, and name them. A page under way is closed with the others: its visit
+    will find it gone."""
+    async with deps.pool.acquire() as connection:
+        await store.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
+    while await _cancel_some(deps, cancel.job_id) == CANCELLED_AT_ONCE:
+        pass
+
+
+async def _cancel_some(deps: Deps, job_id: UUID) -> int:
+    async with deps.pool.acquire() as connection, connection.transaction():
+        await store.lock_jobs(connection, [job_id])
+        await store.forget_waiting(connection, job_id)
+        page_ids = await store.cancel_pages(connection, job_id, limit=CANCELLED_AT_ONCE)
+        stopped = crawl_event(CrawlStopped(parent_job_id=job_id, page_ids=tuple(page_ids)), job_id, deps.now())
+        await outbox.add(connection, [stopped])
+    deps.relay.offer([stopped])
+    return len(page_ids)

@@ -1,0 +1,96 @@
+"""How each origin wants to be treated: its robots.txt and the delay between requests, shared through the database."""
+
+import asyncio
+from collections import defaultdict
+from time import monotonic
+from typing import Literal, cast
+
+from tallyho_postgres.pool import Pool
+
+from crawler import store
+from crawler.fetch import Failed, Fetcher
+from crawler.robots import Robots, RobotsResult, fetch_robots
+
+# How long a process trusts its own copy of what the database says.
+COPY_SECONDS = 60.0
+# A lane waits this long for its turn at an origin with a delay; beyond, it gives its slot back.
+TURN_SECONDS = 5.0
+# A robots.txt that could not be had is not asked for again by every page that waits for it.
+UNREACHABLE_SECONDS = 2.0
+ORIGINS_REMEMBERED = 10_000
+
+
+class OriginUnreachableError(Exception):
+    """The origin's robots.txt can't be had for now, so nothing of it may be fetched."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.reason)
+        self.failed = failed
+
+
+class Politeness:
+    """Asks each origin for its rules once, whoever visits it, and spaces the requests to it."""
+
+    def __init__(self, pool: Pool, fetcher: Fetcher, *, user_agent: str, host_delay: float) -> None:
+        self._pool = pool
+        self._fetcher = fetcher
+        self._user_agent = user_agent
+        self._host_delay = host_delay
+        self._unreachable: dict[str, tuple[float, OriginUnreachableError]] = {}
+        self._copies: dict[str, tuple[float, Robots]] = {}
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def robots(self, origin: str) -> Robots:
+        """The rules of an origin. Raises OriginUnreachableError."""
+        async with self._asking[origin]:
+            asked_until, unreachable = self._unreachable.get(origin, (0.0, None))
+            if unreachable and asked_until > monotonic():
+                raise unreachable
+            until, robots = self._copies.get(origin, (0.0, None))
+            if robots is None or until < monotonic():
+                robots = await self._stored_or_asked(origin)
+                if len(self._copies) >= ORIGINS_REMEMBERED:
+                    self._copies.clear()
+                    self._unreachable.clear()
+                    self._asking = defaultdict(asyncio.Lock, {origin: self._asking[origin]})
+                self._copies[origin] = (monotonic() + COPY_SECONDS, robots)
+        return robots
+
+    async def _stored_or_asked(self, origin: str) -> Robots:
+        async with self._pool.acquire() as connection:
+            stored = await store.get_robots(connection, origin)
+        if stored:
+            verdict = cast("Literal['body', 'allow', 'disallow']", stored[0])
+            return Robots.of(RobotsResult(verdict, 0.0, stored[1]), self._user_agent)
+        result = await fetch_robots(self._fetcher, origin)
+        if result.verdict == "disallow":
+            unreachable = OriginUnreachableError(Failed(f"robots_{result.reason}", retry=result.retry))
+            self._unreachable[origin] = (monotonic() + UNREACHABLE_SECONDS, unreachable)
+            raise unreachable
+        robots = Robots.of(result, self._user_agent)
+        async with self._pool.acquire() as connection:
+            await store.set_robots(
+                connection,
+                origin,
+                verdict=result.verdict,
+                body=result.body,
+                ttl=result.ttl,
+                delay=max(self._host_delay, robots.crawl_delay or 0.0),
+            )
+        return robots
+
+    async def turn(self, origin: str, robots: Robots) -> bool:
+        """Wait until a request may be sent to an origin; False when that is too far off to hold a slot for."""
+        if not self._host_delay and not robots.crawl_delay:
+            return True
+        async with self._pool.acquire() as connection:
+            wait = await store.reserve_fetch(connection, origin, within=TURN_SECONDS)
+        if wait is None:
+            return False
+        await asyncio.sleep(wait)  # the reserved time itself is what is waited for
+        return True
+
+    async def hold(self, origin: str, seconds: float) -> None:
+        """Send nothing more to an origin for some time: it asked for that."""
+        async with self._pool.acquire() as connection:
+            await store.hold_origin(connection, origin, seconds)

@@ -1,0 +1,117 @@
+"""robots.txt by RFC 9309: what a site lets this crawler fetch, and how slowly."""
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal, Self
+
+from protego import Protego
+
+from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Skipped
+
+MAX_BYTES = 500 * 1024
+MAX_REDIRECTS = 5
+MAX_CRAWL_DELAY = 60.0  # a site that asks for more would hold a job up for days
+KNOWN_TTL = 3600.0
+UNREACHABLE_TTL = 60.0
+_USER_AGENT_LINE = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
+_OTHERS = "others-"
+_PRODUCT = re.compile(r"(?:.*compatible; *)?([A-Za-z_-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RobotsResult:
+    """What asking for a robots.txt gave, ready to be stored: `verdict` holds for `ttl` seconds.
+
+    body: the rules in `body` hold. allow: there are none. disallow: the site could not be asked; `reason` says why.
+    """
+
+    verdict: Literal["body", "allow", "disallow"]
+    ttl: float
+    body: str | None = None
+    reason: str | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Robots:
+    """The rules of one site for one user agent."""
+
+    product: str
+    rules: Protego | None
+    disallow_all: bool = False
+
+    @classmethod
+    def parse(cls, body: str, user_agent: str) -> Self:
+        """Read the rules in a robots.txt."""
+        product = product_token(user_agent)
+        return cls(product, Protego.parse(_only_groups_for(product, body)))
+
+    @classmethod
+    def of(cls, result: RobotsResult, user_agent: str) -> Self:
+        """Return the rules that a result stands for."""
+        if result.verdict == "body":
+            return cls.parse(result.body or "", user_agent)
+        return cls(product_token(user_agent), None, disallow_all=result.verdict == "disallow")
+
+    def allows(self, url: str) -> bool:
+        """Return whether the URL may be fetched."""
+        if self.rules is None:
+            return not self.disallow_all
+        return self.rules.can_fetch(url, self.product)
+
+    @property
+    def crawl_delay(self) -> float | None:
+        """The seconds to keep between two fetches, at most a minute, if the site names any."""
+        delay = self.rules.crawl_delay(self.product) if self.rules else None
+        return None if delay is None else min(delay, MAX_CRAWL_DELAY)
+
+
+async def fetch_robots(fetcher: Fetcher, origin: str) -> RobotsResult:
+    """Ask an origin for its robots.txt, through up to five redirects."""
+    url = f"{origin}/robots.txt"
+    for _ in range(MAX_REDIRECTS + 1):
+        result = await fetcher.fetch(url, first_bytes=MAX_BYTES)
+        if isinstance(result, Fetched):
+            return RobotsResult("body", KNOWN_TTL, _text(result.body))
+        if not isinstance(result, Redirected):
+            return without_rules(result)
+        url = result.target
+    return RobotsResult("allow", KNOWN_TTL, reason="too_many_redirects")
+
+
+def without_rules(result: Failed | Skipped) -> RobotsResult:
+    """Return what it means that there was no robots.txt to read: unavailable or unreachable (RFC 9309, 2.3.1)."""
+    unavailable = result.status is not None and result.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(result, Failed) and (result.retry or not unavailable):
+        ttl = max(UNREACHABLE_TTL, result.retry_after or 0.0)
+        return RobotsResult("disallow", ttl, reason=result.reason, retry=result.retry)
+    return RobotsResult("allow", KNOWN_TTL, reason=result.reason)
+
+
+def product_token(user_agent: str) -> str:
+    """Return the name that a robots.txt addresses this crawler by: `Tallyho` for `Tallyho/1.0 (+https://…)`."""
+    match = _PRODUCT.match(user_agent)
+    return match[1] if match else user_agent
+
+
+def _only_groups_for(product: str, body: str) -> str:
+    """Give all groups but ours and `*` to one name: the parser's work grows with names times rules."""
+    return "\n".join(_renamed(product, line) for line in body.splitlines())
+
+
+def _renamed(product: str, line: str) -> str:
+    match = _USER_AGENT_LINE.match(line)
+    if match is None:
+        return line
+    name = match[1].strip().strip("*")
+    if not name and "*" in match[1]:
+        return "User-agent: *"
+    return f"User-agent: {product if product_token(name).lower() == product.lower() else _OTHERS}"
+
+
+def _text(body: bytes) -> str:
+    """Decode a robots.txt; a line that the size limit cut in two would mean something else and goes."""
+    if len(body) == MAX_BYTES:
+        body = body[: body.rfind(b"\n") + 1]
+    return body.decode("utf-8-sig", "replace").replace("\0", "")

@@ -1,0 +1,255 @@
+-- name: register_worker
+-- Prove that a worker lives, for $2 more. Returns how many do.
+WITH beat AS (
+    INSERT INTO workers (worker_id, alive_until) VALUES ($1, now() + $2::interval)
+    ON CONFLICT (worker_id) DO UPDATE SET alive_until = excluded.alive_until
+), dead AS (
+    DELETE FROM workers WHERE alive_until < now() - interval '1 hour'
+)
+SELECT count(*) FROM workers WHERE alive_until > now() AND worker_id <> $1
+
+-- name: remove_worker
+-- A worker that stops leaves at once what it holds to the others.
+DELETE FROM workers WHERE worker_id = $1
+
+-- name: claim_lanes
+-- Lease up to $2 free slots that have due pages of a running job, the job and lane served longest ago first; at one
+-- origin not more than $3 for one worker. Returns a row for each lane to serve, with its job's rules.
+WITH due AS (
+    SELECT lanes.job_id, lanes.origin, lanes.slot, lanes.served_at
+    FROM lanes
+    JOIN jobs USING (job_id)
+    JOIN slots USING (origin, slot)
+    JOIN origins USING (origin)
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+        AND NOT EXISTS (SELECT FROM workers WHERE worker_id = slots.owner AND alive_until > now())
+    ORDER BY lanes.served_at
+    LIMIT $2 * 8
+    FOR UPDATE OF lanes, slots SKIP LOCKED
+), one_a_slot AS (
+    SELECT DISTINCT ON (origin, slot) * FROM due ORDER BY origin, slot, served_at
+), ranked AS (
+    SELECT one_a_slot.*, row_number() OVER (PARTITION BY origin ORDER BY served_at) AS place
+    FROM one_a_slot
+), chosen AS (
+    SELECT * FROM ranked
+    WHERE place + (SELECT count(*) FROM slots WHERE slots.origin = ranked.origin AND owner = $1) <= $3
+    ORDER BY served_at LIMIT $2
+), leased AS (
+    UPDATE slots SET owner = $1, epoch = slots.epoch + 1
+    FROM chosen WHERE slots.origin = chosen.origin AND slots.slot = chosen.slot
+    RETURNING slots.origin, slots.slot, slots.epoch
+), served AS (
+    UPDATE lanes SET served_at = clock_timestamp()
+    FROM chosen
+    WHERE lanes.job_id = chosen.job_id AND lanes.origin = chosen.origin AND lanes.slot = chosen.slot
+)
+SELECT chosen.job_id, chosen.origin, chosen.slot, leased.epoch, jobs.options
+FROM chosen JOIN leased USING (origin, slot) JOIN jobs USING (job_id)
+
+-- name: pages_of_lanes
+-- The first $4 pages of each lane that can be fetched now, of the job's present level where it goes level by level.
+SELECT queue.job_id, queue.origin, queue.slot, depth, seq, page_id, url, redirects, attempts
+FROM unnest($1::uuid[], $2::text[], $3::smallint[]) AS lane (job_id, origin, slot)
+JOIN jobs USING (job_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM queue
+    WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
+        AND queue.not_before <= now() AND (jobs.level IS NULL OR queue.depth <= jobs.level)
+    ORDER BY depth, seq LIMIT $4
+) AS queue
+ORDER BY queue.job_id, queue.origin, queue.slot, depth, seq
+
+-- name: reserve_fetch
+-- Reserve the next time at which a request may be sent to an origin with a delay, unless it is more than $2 away.
+-- Returns the seconds to wait; no row when it is too far.
+UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now()) + delay
+WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
+RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
+
+-- name: hold_origin
+-- Send nothing more to an origin for $2: it said so.
+UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now() + $2::interval) WHERE origin = $1
+
+-- name: get_robots
+-- What is known of an origin's robots.txt, while it is fresh.
+SELECT robots_verdict, robots_body FROM origins
+WHERE origin = $1 AND robots_expires_at > now() AND robots_verdict IS NOT NULL
+
+-- name: set_robots
+-- Remember an origin's robots.txt for $4, and the delay it asks for.
+UPDATE origins
+SET robots_verdict = $2, robots_body = $3, robots_expires_at = now() + $4::interval, delay = $5::interval
+WHERE origin = $1
+
+-- name: lock_jobs
+-- Lock jobs in the order of their ids, before anything of theirs is touched.
+SELECT job_id, status, options, sites, admitted, pages, level FROM jobs
+WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
+
+-- name: close_pages
+-- Close fetched pages whose slot is still leased under the same epoch. Returns a row for each that is closed by this
+-- transaction; what another one closed, or a cancel, is not among them.
+DELETE FROM queue
+USING jsonb_to_recordset($1::jsonb) AS page (
+    job_id uuid, origin text, slot smallint, depth int, seq bigint, epoch bigint
+), slots
+WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
+    AND queue.depth = page.depth AND queue.seq = page.seq
+    AND slots.origin = page.origin AND slots.slot = page.slot AND slots.epoch = page.epoch
+RETURNING queue.page_id, queue.job_id
+
+-- name: retry_pages
+-- Put pages back whose fetch failed for now, under the same fence.
+UPDATE queue SET attempts = queue.attempts + 1, not_before = now() + page.delay * interval '1 second'
+FROM jsonb_to_recordset($1::jsonb) AS page (
+    job_id uuid, origin text, slot smallint, depth int, seq bigint, epoch bigint, delay float8
+), slots
+WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
+    AND queue.depth = page.depth AND queue.seq = page.seq
+    AND slots.origin = page.origin AND slots.slot = page.slot AND slots.epoch = page.epoch
+
+-- name: save_documents
+-- Insert documents or update them in place. Returns for each whether it is new, and whether its content changed.
+INSERT INTO documents AS known (
+    document_id, url, title, content, links, content_hash, status_code, content_type, etag, last_modified,
+    created_at, saved_at
+)
+SELECT
+    document_id, url, title, content, links, content_hash, status_code, content_type, etag, last_modified, $2, $2
+FROM jsonb_to_recordset($1::jsonb) AS document (
+    document_id uuid, url text, title text, content text, links jsonb, content_hash text, status_code int,
+    content_type text, etag text, last_modified text
+)
+ORDER BY document_id
+ON CONFLICT (document_id) DO UPDATE SET
+    title = excluded.title, content = excluded.content, links = excluded.links,
+    content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
+    content_type = excluded.content_type, etag = excluded.etag, last_modified = excluded.last_modified,
+    saved_at = excluded.saved_at
+RETURNING
+    document_id,
+    CASE
+        WHEN xmax = 0 THEN 'created' WHEN previous_hash = content_hash THEN 'unchanged' ELSE 'updated'
+    END AS change
+
+-- name: add_job_documents
+-- Note which documents belong to which job.
+INSERT INTO job_documents (job_id, document_id)
+SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, document_id) ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+
+-- name: mark_seen
+-- Remember URLs of jobs. Returns those that were new.
+INSERT INTO seen (job_id, page_id)
+SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, page_id) ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+RETURNING page_id
+
+-- name: take_waiting
+-- Take the first $2 URLs of a job that wait for a place in its budget.
+DELETE FROM waiting
+WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
+RETURNING seq, page_id, url, depth, redirects
+
+-- name: add_waiting
+-- Let URLs wait for a place in their job's budget, in the order given.
+INSERT INTO waiting (job_id, page_id, url, depth, redirects)
+SELECT job_id, page_id, url, depth, redirects
+FROM jsonb_to_recordset($1::jsonb) AS page (
+    position int, job_id uuid, page_id uuid, url text, depth int, redirects smallint
+) ORDER BY position
+
+-- name: add_origins
+-- Make origins and their slots known.
+WITH new_origins AS (
+    INSERT INTO origins (origin, delay)
+    SELECT DISTINCT origin, $3::interval FROM unnest($1::text[]) AS lane (origin) ORDER BY origin
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO slots (origin, slot)
+SELECT DISTINCT origin, slot FROM unnest($1::text[], $2::smallint[]) AS lane (origin, slot) ORDER BY origin, slot
+ON CONFLICT DO NOTHING
+
+-- name: enqueue_pages
+-- Add pages to the queue and make their lanes due.
+WITH added AS (
+    INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects)
+    SELECT job_id, origin, slot, depth, page_id, url, redirects
+    FROM jsonb_to_recordset($1::jsonb) AS page (
+        position int, job_id uuid, origin text, slot smallint, depth int, page_id uuid, url text, redirects smallint
+    ) ORDER BY position
+    RETURNING job_id, origin, slot
+)
+INSERT INTO lanes (job_id, origin, slot, due_at)
+SELECT DISTINCT job_id, origin, slot, now() FROM added ORDER BY job_id, origin, slot
+ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = least(lanes.due_at, excluded.due_at)
+
+-- name: advance_job
+-- Add what a transaction changed to a locked job.
+UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level = $5 WHERE job_id = $1
+
+-- name: first_level
+-- The least depth at which a job has pages left; null when it has none.
+SELECT min(depth) FROM queue WHERE job_id = $1
+
+-- name: wake_lanes
+-- Make all lanes of a job due: its level or its status has changed.
+UPDATE lanes SET due_at = now() WHERE job_id = $1
+
+-- name: settle_lanes
+-- After pages were closed or put back: drop the lanes that are empty, and say when the others are due. The jobs are
+-- locked.
+WITH settled AS (
+    SELECT lane.job_id, lane.origin, lane.slot, (
+        SELECT min(not_before) FROM queue
+        WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
+            AND (jobs.level IS NULL OR queue.depth <= jobs.level)
+    ) AS first, EXISTS (
+        SELECT FROM queue
+        WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
+    ) AS has_pages
+    FROM unnest($1::uuid[], $2::text[], $3::smallint[]) AS lane (job_id, origin, slot) JOIN jobs USING (job_id)
+), dropped AS (
+    DELETE FROM lanes USING settled
+    WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
+        AND NOT settled.has_pages
+)
+UPDATE lanes SET due_at = coalesce(settled.first, 'infinity') FROM settled
+WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
+    AND settled.has_pages
+
+-- name: release_slots
+-- Give back slots that are still leased under the same epoch.
+UPDATE slots SET owner = NULL
+FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
+WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
+
+-- name: start_job
+-- Store a job's rules, once. Returns its status, which a command that came first may have set; none when it was started.
+INSERT INTO jobs (job_id, status, started, revision, options, sites, level)
+VALUES ($1, 'running', true, $2, $3::jsonb, $4, $5)
+ON CONFLICT (job_id) DO UPDATE SET
+    started = true, options = excluded.options, sites = excluded.sites, level = excluded.level
+WHERE NOT jobs.started
+RETURNING status
+
+-- name: set_status
+-- Obey a command unless a newer one was obeyed or the job is cancelled. Returns the job when it was obeyed.
+INSERT INTO jobs (job_id, status, revision) VALUES ($1, $2, $3)
+ON CONFLICT (job_id) DO UPDATE SET status = excluded.status, revision = excluded.revision
+WHERE jobs.revision < excluded.revision AND jobs.status <> 'cancelled'
+RETURNING job_id
+
+-- name: cancel_pages
+-- Close up to $2 pages of a cancelled job. The job is locked. Returns their ids.
+DELETE FROM queue
+WHERE (job_id, origin, slot, depth, seq) IN (
+    SELECT job_id, origin, slot, depth, seq FROM queue WHERE job_id = $1 LIMIT $2
+)
+RETURNING page_id
+
+-- name: forget_waiting
+-- Drop the URLs of a cancelled job that wait for a place, and its lanes.
+WITH lane AS (DELETE FROM lanes WHERE job_id = $1)
+DELETE FROM waiting WHERE job_id = $1

@@ -1,0 +1,194 @@
+"""The crawler's loops: claim lanes, visit their pages, and commit what came of it in groups.
+
+Grouping is what makes the database nearly free: a lane's pages are committed together with whatever else is ready.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import ceil
+from time import monotonic
+from uuid import UUID
+
+from tallyho_contracts.pages import Outcome
+from tallyho_postgres.errors import is_transient
+
+from crawler import store
+from crawler.deps import Deps
+from crawler.frontier import Lane, Postponed, QueuedPage, Visit
+from crawler.handlers import Work, claim, on_work
+from crawler.visit import Visitor
+
+log = logging.getLogger(__name__)
+
+PAGES_PER_LANE = 32
+# A slot is given back after this long, for the sake of other jobs and replicas.
+TENURE_SECONDS = 2.0
+GROUP_PAGES = 100
+GROUP_SECONDS = 0.25
+IDLE_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+DRAIN_SECONDS = 8.0
+
+
+@dataclass
+class Worker:
+    """One crawler process at work, known to the others by `worker_id` while its lease lasts."""
+
+    deps: Deps
+    visitor: Visitor
+    worker_id: UUID
+    concurrency: int
+    lease_seconds: float
+    stop: asyncio.Event
+    _others: int = 0
+    _lanes: set[asyncio.Task[None]] = field(default_factory=set)
+    _work: Work = field(default_factory=Work)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _drained: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Work until `stop` is set; then finish the pages under way, within a bound, and leave the rest to others."""
+        await self._beat()
+        async with asyncio.TaskGroup() as loops:
+            beating = loops.create_task(self._keep_alive())
+            loops.create_task(self._commit_groups())
+            await self._claim_lanes()
+            if self._lanes:
+                await asyncio.wait(self._lanes, timeout=DRAIN_SECONDS)
+            for lane in self._lanes:
+                lane.cancel()
+            await asyncio.gather(*self._lanes, return_exceptions=True)
+            self._drained.set()
+            beating.cancel()
+        async with self.deps.pool.acquire() as connection:
+            await store.remove_worker(connection, self.worker_id)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            try:
+                await self._beat()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("the lease can't be prolonged now error=%s", error)
+
+    async def _beat(self) -> None:
+        async with self.deps.pool.acquire() as connection:
+            lease = timedelta(seconds=self.lease_seconds)
+            self._others = await store.register_worker(connection, self.worker_id, lease)
+
+    async def _claim_lanes(self) -> None:
+        while not self.stop.is_set():
+            self._freed.clear()
+            claimed: list[tuple[Lane, list[QueuedPage]]] = []
+            pause = IDLE_SECONDS
+            try:
+                if free := self.concurrency - len(self._lanes):
+                    claimed = await claim(
+                        self.deps,
+                        self.worker_id,
+                        lanes=free,
+                        lanes_per_origin=ceil(self.deps.host_concurrency / (self._others + 1)),
+                        pages_per_lane=PAGES_PER_LANE,
+                    )
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("no pages can be claimed now error=%s", error)
+                pause = RETRY_SECONDS
+            for lane, pages in claimed:
+                task = asyncio.create_task(self._serve(lane, pages))
+                self._lanes.add(task)
+                task.add_done_callback(self._served)
+            if not claimed:
+                await first_of(self._freed, self.stop, seconds=pause)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._lanes.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # A visit names every failure it knows; this one is a fault of ours.
+            log.error("a lane was left because of a fault", exc_info=error)
+
+    async def _serve(self, lane: Lane, pages: Sequence[QueuedPage]) -> None:
+        until = monotonic() + TENURE_SECONDS
+        try:
+            for page in pages:
+                if self.stop.is_set() or monotonic() > until:
+                    break
+                done = await self._visit(page)
+                if done is None:
+                    break
+                self._note(done)
+        finally:
+            self._work.served.append(lane)
+            self._ready.set()
+
+    async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
+        try:
+            return await self.visitor.visit(page)
+        except Exception as error:
+            if is_transient(error):
+                log.warning("a page is left for later url=%s error=%s", page.url, error)
+                return None
+            log.exception("a page could not be visited page=%s", page.page_id)
+            return Visit(page, Outcome.FAILED, "internal_error")
+
+    def _note(self, done: Visit | Postponed) -> None:
+        if isinstance(done, Visit):
+            self._work.visits.append(done)
+        else:
+            self._work.postponed.append(done)
+        if len(self._work.visits) >= GROUP_PAGES:
+            self._ready.set()
+
+    async def _commit_groups(self) -> None:
+        """Commit what is done as soon as a lane is served or a group is full, at the latest every 250 ms."""
+        drained = False
+        while not drained:
+            await first_of(self._ready, self._drained, seconds=GROUP_SECONDS)
+            drained = self._drained.is_set()
+            self._ready.clear()
+            work, self._work = self._work, Work()
+            if work.job_ids:
+                await self._commit(work)
+                self._freed.set()
+
+    async def _commit(self, work: Work) -> None:
+        while True:
+            try:
+                return await on_work(self.deps, work)
+            except Exception as error:
+                if is_transient(error):
+                    log.warning("%d pages wait to be saved error=%s", len(work.visits), error)
+                elif len(work.visits) > 1:
+                    return await self._commit_halves(work)
+                elif work.visits and work.visits[0].reason != "internal_error":
+                    log.exception("a page can't be saved page=%s", work.visits[0].page.page_id)
+                    work.visits = [Visit(work.visits[0].page, Outcome.FAILED, "internal_error")]
+                    continue
+                else:
+                    raise
+            await first_of(self._drained, seconds=RETRY_SECONDS)
+            if self._drained.is_set():
+                return log.warning("%d pages are left to others", len(work.visits))
+
+    async def _commit_halves(self, work: Work) -> None:
+        """Find the one page that can't be saved; the others must not suffer."""
+        middle = len(work.visits) // 2
+        await self._commit(Work(visits=work.visits[:middle]))
+        await self._commit(Work(work.visits[middle:], work.postponed, work.served))
+
+
+async def first_of(*events: asyncio.Event, seconds: float) -> None:
+    """Wait until one of `events` is set, at most for `seconds`."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

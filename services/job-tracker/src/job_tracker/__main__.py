@@ -1,0 +1,60 @@
+"""`python -m job_tracker` runs the service; `python -m job_tracker migrate` prepares its schema."""
+
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime
+from functools import partial
+
+from tallyho_messaging.connection import open_amqp
+from tallyho_messaging.consumer import Consumer
+from tallyho_messaging.requests import serve
+from tallyho_messaging.topology import TRACKER_COMMANDS, TRACKER_EVENTS
+from tallyho_postgres.errors import is_transient
+from tallyho_postgres.migrations import migrate
+from tallyho_postgres.outbox import Relay
+from tallyho_postgres.pool import open_pool
+from tallyho_process import run_process, stop_on_signal
+
+from job_tracker.commands import SOURCE
+from job_tracker.deps import Deps
+from job_tracker.handlers import on_events
+from job_tracker.progress import Progress, publish_with
+from job_tracker.requests import answer
+from job_tracker.settings import Settings
+
+SCHEMA = "job_tracker"
+
+log = logging.getLogger(SCHEMA)
+
+
+async def run() -> None:
+    """Wire the tracker and run its loops until a signal; one that dies ends the process."""
+    settings = Settings()
+    with stop_on_signal() as stop:
+        async with (
+            open_pool(settings.database_url, schema=SCHEMA) as pool,
+            open_amqp(settings.amqp_url, name=SOURCE) as amqp,
+        ):
+            relay = Relay(pool, amqp.publisher.publish_events)
+            progress = Progress(pool, publish_with(amqp.publisher))
+            deps = Deps(pool, relay, progress, partial(datetime.now, UTC))
+            consumer = Consumer(amqp, TRACKER_EVENTS, partial(on_events, deps), is_transient, stop)
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(relay.run(stop))
+                loops.create_task(progress.run(stop))
+                loops.create_task(consumer.run())
+                loops.create_task(
+                    serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
+                )
+                log.info("ready")
+
+
+async def run_migrations() -> None:
+    """Bring the schema up to date."""
+    applied = await migrate(Settings().database_url, package=SCHEMA, schema=SCHEMA)
+    log.info("migrated schema=%s applied=%s", SCHEMA, ",".join(applied) or "nothing")
+
+
+if __name__ == "__main__":
+    sys.exit(run_process(run_migrations if sys.argv[1:] == ["migrate"] else run))

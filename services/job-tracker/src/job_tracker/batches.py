@@ -1,0 +1,127 @@
+"""A batch of events, reduced to the rows it speaks of: one per document and one per page, whatever came twice."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
+from tallyho_contracts.documents import DocumentSaved
+from tallyho_contracts.event import Message
+from tallyho_contracts.pages import PageFinished, PageStarted, PageState, SpawnedPage
+
+from job_tracker.rules import PAGE_STATES
+
+PENDING = PAGE_STATES.index(PageState.PENDING)
+RUNNING = PAGE_STATES.index(PageState.RUNNING)
+CANCELLED = PAGE_STATES.index(PageState.CANCELLED)
+
+Key = tuple[UUID, UUID]
+# A row as the store's JSON parameter wants it, by column.
+Row = dict[str, object]
+
+
+@dataclass
+class Batch:
+    """The documents and pages of a batch by (parent job, own id), and what it says of the jobs themselves."""
+
+    documents: dict[Key, Row] = field(default_factory=dict)
+    pages: dict[Key, Row] = field(default_factory=dict)
+    started: set[UUID] = field(default_factory=set)
+    crawler_pages: dict[UUID, int] = field(default_factory=dict)
+    job_ids: set[UUID] = field(default_factory=set)
+
+
+def reduce_events(events: Sequence[Message]) -> Batch:
+    """Reduce the data of events, in any order and any number of copies, to one `Batch`."""
+    batch = Batch()
+    for data in events:
+        match data:
+            case DocumentSaved():
+                _document_saved(batch, data)
+            case PageStarted():
+                _pages(batch, data.parent_job_id, ((page_id, RUNNING, {}) for page_id in data.page_ids))
+            case PageFinished():
+                _page_finished(batch, data)
+            case CrawlStarted():
+                batch.started.add(data.parent_job_id)
+                _spawned(batch, data.parent_job_id, data.pages)
+            case CrawlStopped():
+                _pages(batch, data.parent_job_id, ((page_id, CANCELLED, {}) for page_id in data.page_ids))
+            case _:
+                raise TypeError(f"{type(data).__name__} is no event of the crawler")
+    return batch
+
+
+def _document_saved(batch: Batch, saved: DocumentSaved) -> None:
+    row: Row = {
+        "page_id": saved.job_id,
+        "source_url": saved.source_url,
+        "title": saved.title,
+        "content_hash": saved.content_hash,
+        "change": saved.change,
+        "saved_at": saved.timestamp,
+    }
+    _document(batch, saved.parent_job_id, saved.document_id, row)
+
+
+def _document(batch: Batch, parent_job_id: UUID, document_id: UUID, row: Row) -> None:
+    batch.job_ids.add(parent_job_id)
+    known = batch.documents.get((parent_job_id, document_id))
+    if known is None or _tells_more(row, known):
+        batch.documents[parent_job_id, document_id] = row
+
+
+def _tells_more(row: Row, known: Row) -> bool:
+    if not row["content_hash"] or not known["content_hash"]:
+        return bool(row["content_hash"])
+    saved_at, known_at = row["saved_at"], known["saved_at"]
+    return isinstance(saved_at, datetime) and isinstance(known_at, datetime) and saved_at > known_at
+
+
+def _page_finished(batch: Batch, finished: PageFinished) -> None:
+    parent = finished.parent_job_id
+    row: Row = {
+        "url": finished.url,
+        "depth": finished.depth,
+        "reason": finished.reason,
+        "status_code": finished.status_code,
+        "document_id": finished.document_id,
+        "skipped_links": finished.skipped_links or None,
+        "finished_at": finished.timestamp,
+    }
+    _pages(batch, parent, [(finished.job_id, PAGE_STATES.index(PageState(finished.outcome)), row)])
+    _spawned(batch, parent, finished.spawned)
+    if finished.job_pages is not None:
+        batch.crawler_pages[parent] = max(finished.job_pages, batch.crawler_pages.get(parent, 0))
+    if finished.document_id is not None:
+        # The count must be final when the last page is: the document counts from here too, and is described later.
+        row = {
+            "page_id": finished.job_id,
+            "source_url": finished.url,
+            "title": "",
+            "content_hash": None,
+            "change": None,
+            "saved_at": finished.timestamp,
+        }
+        _document(batch, parent, finished.document_id, row)
+
+
+def _spawned(batch: Batch, parent: UUID, pages: Iterable[SpawnedPage]) -> None:
+    _pages(batch, parent, ((page.page_id, PENDING, {"url": page.url, "depth": page.depth}) for page in pages))
+
+
+def _pages(batch: Batch, parent: UUID, pages: Iterable[tuple[UUID, int, Row]]) -> None:
+    """Merge each page into its row: the furthest state, and of every field the first that is known.
+
+    Of two terminal states the first one stays.
+    """
+    batch.job_ids.add(parent)
+    for page_id, state, fields in pages:
+        row = batch.pages.setdefault((parent, page_id), {"state": PENDING})
+        known = row["state"]
+        if isinstance(known, int) and known < state and known <= RUNNING:
+            row["state"] = state
+        for name, value in fields.items():
+            if row.get(name) is None:
+                row[name] = value

@@ -1,0 +1,76 @@
+"""What the tracker does with the crawler's events: count, advance, decide, announce."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from tallyho_contracts.crawls import CrawlCancel
+from tallyho_contracts.jobs import JobStatus
+from tallyho_messaging.wire import AnyEvent
+from tallyho_postgres import outbox
+from tallyho_postgres.pool import Connection
+
+from job_tracker import store
+from job_tracker.batches import Batch, reduce_events
+from job_tracker.commands import crawl_command
+from job_tracker.deps import Deps
+from job_tracker.rules import Job, PageCounts, Tally, nothing_saved, state_after
+
+
+async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
+    """Count each document once, move each page forward, and announce the new state of their jobs."""
+    batch = reduce_events([event.data for event in events])
+    now = deps.now()
+    async with deps.pool.acquire() as connection, connection.transaction():
+        jobs = await store.lock_jobs(connection, batch.job_ids)
+        counted = await store.add_documents(connection, batch.documents)
+        pages = await store.advance_pages(connection, batch.pages)
+        steps = [
+            (job, await _explained(connection, state_after(job, tally, now)))
+            for job, tally in tallies(jobs, batch, counted, pages)
+            if not tally.is_empty
+        ]
+        changed = await store.advance_jobs(connection, steps, at=now)
+        cancels = _cancels(steps, changed, now)
+        await outbox.add(connection, cancels)
+    deps.relay.offer(cancels)
+    deps.progress.announce(changed)
+
+
+def tallies(
+    jobs: dict[UUID, Job], batch: Batch, counted: dict[UUID, int], pages: dict[UUID, PageCounts]
+) -> list[tuple[Job, Tally]]:
+    """What the batch changed in each job, as the store found it."""
+    return [
+        (
+            job,
+            Tally(
+                documents=counted.get(job_id, 0),
+                pages=pages.get(job_id, PageCounts()),
+                start_confirmed=job_id in batch.started and not job.start_confirmed,
+                crawler_pages=batch.crawler_pages.get(job_id, 0),
+            ),
+        )
+        for job_id, job in jobs.items()
+    ]
+
+
+async def _explained(connection: Connection, job: Job) -> Job:
+    if job.status is not JobStatus.FAILED or job.error:
+        return job
+    return replace(job, error=nothing_saved(await store.failure_reasons(connection, job.job_id)))
+
+
+def _cancels(steps: Sequence[tuple[Job, Job]], changed: Sequence[Job], now: datetime) -> list[outbox.OutboxEvent]:
+    """Tell the crawler to stop the jobs that this batch gave too many failures."""
+    stopped = {
+        after.job_id
+        for before, after in steps
+        if after.status is JobStatus.CANCELLING and before.status is not JobStatus.CANCELLING
+    }
+    return [
+        crawl_command(CrawlCancel(job_id=job.job_id, revision=job.revision), job.job_id, now)
+        for job in changed
+        if job.job_id in stopped
+    ]

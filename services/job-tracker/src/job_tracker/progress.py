@@ -1,0 +1,129 @@
+"""Progress to the gateways: of each job the newest state only, at most every 100 ms, a terminal state at once.
+
+What could not be published stays until it can. A process that dies takes unpublished states with it: so a start
+publishes every live job, and terminal states are marked once the broker has them, and published again until they are.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+from typing import TypeVar
+from uuid import UUID
+
+from tallyho_contracts.jobs import JobState
+from tallyho_contracts.registry import TYPE_OF
+from tallyho_messaging.publisher import Publisher, PublishFailedError
+from tallyho_messaging.wire import event_of
+from tallyho_postgres.errors import is_transient
+from tallyho_postgres.pool import Connection, Pool
+
+from job_tracker import store
+from job_tracker.commands import SOURCE
+from job_tracker.rules import Job, job_state
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+SWEEP_SECONDS = 5.0
+
+Publish = Callable[[JobState], Awaitable[None]]
+T = TypeVar("T")
+
+
+def publish_with(publisher: Publisher) -> Publish:
+    """Publish a state to whichever gateways are listening; none is no failure."""
+    row = TYPE_OF[JobState]
+
+    async def publish(state: JobState) -> None:
+        event = event_of(state, source=SOURCE, subject=state.job_id, time=state.timestamp)
+        await publisher.publish_events(
+            row.exchange or "",
+            f"{row.name}.{state.job_id}",
+            row.name,
+            [event.id],
+            [event.model_dump_json().encode()],
+            mandatory=False,
+        )
+
+    return publish
+
+
+class Progress:
+    """The newest state of each job that is still to be published."""
+
+    def __init__(self, pool: Pool, publish: Publish) -> None:
+        self._pool = pool
+        self._publish = publish
+        self._newest: dict[UUID, Job] = {}
+        self._not_before: dict[UUID, float] = {}
+        self._wake = asyncio.Event()
+
+    def announce(self, jobs: Iterable[Job]) -> None:
+        """Publish the state of `jobs` soon; an older state of the same job that waits is dropped."""
+        for job in jobs:
+            waiting = self._newest.get(job.job_id)
+            if job.created_at is not None and (waiting is None or waiting.revision < job.revision):
+                self._newest[job.job_id] = job
+                if job.status.is_terminal:
+                    self._not_before.pop(job.job_id, None)
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until `stop` is set, then what is left once more."""
+        self.announce(await self._database(store.live_jobs) or [])
+        next_sweep = monotonic()
+        while not stop.is_set():
+            if monotonic() >= next_sweep:
+                self.announce(await self._database(store.unannounced_jobs) or [])
+                next_sweep = monotonic() + SWEEP_SECONDS
+            await self._publish_due(monotonic())
+            await self._woken(stop, self._next_due(next_sweep) - monotonic())
+        await self._publish_due(float("inf"))
+
+    async def _database(self, step: Callable[[Connection], Awaitable[T]]) -> T | None:
+        """The result of `step`; None when the database is away, which the next sweep mends."""
+        try:
+            async with self._pool.acquire() as connection:
+                return await step(connection)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("progress waits for the database error=%s", error)
+            return None
+
+    def _next_due(self, next_sweep: float) -> float:
+        return min([next_sweep, *(self._due(job) for job in self._newest.values())])
+
+    def _due(self, job: Job) -> float:
+        return self._not_before.get(job.job_id, 0.0)
+
+    async def _publish_due(self, now: float) -> None:
+        due = [job for job in self._newest.values() if self._due(job) <= now]
+        for job in due:
+            del self._newest[job.job_id]
+        results = await asyncio.gather(*(self._publish(job_state(job)) for job in due), return_exceptions=True)
+        self._not_before = {job_id: due for job_id, due in self._not_before.items() if due > now}
+        published = []
+        for job, result in zip(due, results, strict=True):
+            if isinstance(result, PublishFailedError):
+                log.warning("progress not published, later again job=%s error=%s", job.job_id, result)
+                self._newest.setdefault(job.job_id, job)
+                self._not_before[job.job_id] = monotonic() + RETRY_SECONDS
+            elif result is not None:
+                raise result
+            else:
+                published.append(job)
+                self._not_before[job.job_id] = monotonic() + INTERVAL_SECONDS
+        if terminal := [job.job_id for job in published if job.status.is_terminal]:
+            await self._database(lambda connection: store.mark_announced(connection, terminal))
+
+    async def _woken(self, stop: asyncio.Event, seconds: float) -> None:
+        waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._wake.clear()

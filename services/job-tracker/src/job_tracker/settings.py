@@ -1,0 +1,13 @@
+"""What an operator sets, from the environment."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The tracker's settings; every name is an environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix="TRACKER_")
+
+    amqp_url: str = Field(validation_alias="AMQP_URL")
+    database_url: str = Field(validation_alias="DATABASE_URL")

@@ -1,0 +1,169 @@
+-- name: create_placeholders
+-- Make sure that every job has a row to lock, also one whose events came before its creation.
+INSERT INTO jobs (job_id) SELECT unnest($1::uuid[]) ON CONFLICT (job_id) DO NOTHING
+
+-- name: lock_jobs
+-- Lock jobs in the order of their ids, before anything of theirs is touched. Returns their rows.
+SELECT * FROM jobs WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
+
+-- name: add_documents
+-- Insert the documents of a batch that their job has not counted yet, numbered after its last one, and complete the
+-- rows that only `page.finished` had named. The jobs are locked. Returns how many each job counted anew.
+WITH incoming AS (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
+        position int, parent_job_id uuid, document_id uuid, page_id uuid, source_url text, title text,
+        content_hash text, change text, saved_at timestamptz
+    )
+), described AS (
+    UPDATE job_documents AS known
+    SET page_id = incoming.page_id, source_url = incoming.source_url, title = incoming.title,
+        content_hash = incoming.content_hash, change = incoming.change, saved_at = incoming.saved_at
+    FROM incoming
+    WHERE known.parent_job_id = incoming.parent_job_id AND known.document_id = incoming.document_id
+        AND incoming.content_hash IS NOT NULL
+        AND (known.content_hash IS NULL OR known.saved_at < incoming.saved_at)
+), added AS (
+    INSERT INTO job_documents (
+        parent_job_id, document_id, ordinal, page_id, source_url, title, content_hash, change, saved_at
+    )
+    SELECT
+        parent_job_id, document_id,
+        jobs.document_count + row_number() OVER (PARTITION BY parent_job_id ORDER BY position),
+        page_id, source_url, title, content_hash, change, saved_at
+    FROM incoming JOIN jobs ON jobs.job_id = incoming.parent_job_id
+    WHERE NOT EXISTS (
+        SELECT FROM job_documents AS known
+        WHERE known.parent_job_id = incoming.parent_job_id AND known.document_id = incoming.document_id
+    )
+    RETURNING parent_job_id
+)
+SELECT parent_job_id AS job_id, count(*) AS counted FROM added GROUP BY parent_job_id
+
+-- name: advance_pages
+-- Insert pages, or move them forward: pending < running < terminal, never back and never on from terminal.
+-- The jobs are locked. Returns, for each job, how many pages went from which state (null: not known) to which.
+WITH incoming AS (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS page (
+        parent_job_id uuid, page_id uuid, state smallint, url text, depth int, reason text, status_code int,
+        document_id uuid, skipped_links jsonb, finished_at timestamptz
+    )
+), before AS (
+    SELECT pages.parent_job_id, pages.page_id, pages.state
+    FROM incoming JOIN pages ON pages.parent_job_id = incoming.parent_job_id AND pages.page_id = incoming.page_id
+), upserted AS (
+    INSERT INTO pages AS known (
+        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at
+    )
+    SELECT parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at
+    FROM incoming ORDER BY parent_job_id, page_id
+    ON CONFLICT (parent_job_id, page_id) DO UPDATE SET
+        state = CASE WHEN known.state < 2 THEN greatest(known.state, excluded.state) ELSE known.state END,
+        url = coalesce(known.url, excluded.url),
+        depth = coalesce(known.depth, excluded.depth),
+        reason = coalesce(known.reason, excluded.reason),
+        status_code = coalesce(known.status_code, excluded.status_code),
+        document_id = coalesce(known.document_id, excluded.document_id),
+        skipped_links = coalesce(known.skipped_links, excluded.skipped_links),
+        finished_at = coalesce(known.finished_at, excluded.finished_at)
+    WHERE (known.state < 2 AND known.state < excluded.state) OR (known.url IS NULL AND excluded.url IS NOT NULL)
+    RETURNING parent_job_id, page_id, state
+)
+SELECT upserted.parent_job_id AS job_id, before.state AS was, upserted.state AS is, count(*) AS pages
+FROM upserted LEFT JOIN before USING (parent_job_id, page_id)
+WHERE before.state IS DISTINCT FROM upserted.state
+GROUP BY upserted.parent_job_id, before.state, upserted.state
+
+-- name: advance_jobs
+-- Add what a batch changed to the counters of its jobs, and set what the rules decided. The jobs are locked.
+-- Returns the rows of the jobs that changed.
+WITH step AS (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS step (
+        job_id uuid, documents bigint, pending bigint, running bigint, completed bigint, failed bigint, skipped bigint,
+        cancelled bigint, status text, start_confirmed boolean, crawler_pages bigint, started_at timestamptz,
+        finished_at timestamptz, error text
+    )
+)
+UPDATE jobs SET
+    document_count = jobs.document_count + step.documents,
+    pending = jobs.pending + step.pending,
+    running = jobs.running + step.running,
+    completed = jobs.completed + step.completed,
+    failed = jobs.failed + step.failed,
+    skipped = jobs.skipped + step.skipped,
+    cancelled = jobs.cancelled + step.cancelled,
+    status = step.status,
+    start_confirmed = step.start_confirmed,
+    crawler_pages = greatest(jobs.crawler_pages, step.crawler_pages),
+    started_at = step.started_at,
+    finished_at = step.finished_at,
+    error = step.error,
+    revision = jobs.revision + 1,
+    updated_at = $2
+FROM step WHERE jobs.job_id = step.job_id
+RETURNING jobs.*
+
+-- name: find_by_idempotency_key
+-- The job that was created with this key, locked.
+SELECT * FROM jobs WHERE idempotency_key = $1 FOR UPDATE
+
+-- name: lock_idempotency_key
+-- Let one creation with this key at a time look and insert.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 0))
+
+-- name: create_job
+-- Create a job, or fill its placeholder. Returns its row; none when the job was created before.
+INSERT INTO jobs (job_id, created_at, idempotency_key, request_hash, name, seeds, options, revision, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, 1, $2)
+ON CONFLICT (job_id) DO UPDATE SET
+    created_at = excluded.created_at, idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,
+    name = excluded.name, seeds = excluded.seeds, options = excluded.options, revision = jobs.revision + 1,
+    updated_at = excluded.updated_at
+WHERE jobs.created_at IS NULL
+RETURNING *
+
+-- name: get_job
+-- One job as it was submitted and stands now.
+SELECT * FROM jobs WHERE job_id = $1 AND created_at IS NOT NULL
+
+-- name: list_jobs
+-- The jobs created before job $1 (all when null), the newest first.
+SELECT * FROM jobs
+WHERE created_at IS NOT NULL
+    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT created_at, job_id FROM jobs WHERE job_id = $1))
+ORDER BY created_at DESC, job_id DESC LIMIT $2
+
+-- name: list_live_jobs
+-- The jobs that are not terminal, as list_jobs.
+SELECT * FROM jobs
+WHERE created_at IS NOT NULL AND finished_at IS NULL
+    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT created_at, job_id FROM jobs WHERE job_id = $1))
+ORDER BY created_at DESC, job_id DESC LIMIT $2
+
+-- name: list_documents
+-- The documents of a job after ordinal $2, in the order in which they were counted.
+SELECT document_id, ordinal, page_id, source_url, title, content_hash, change, saved_at
+FROM job_documents WHERE parent_job_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3
+
+-- name: list_pages
+-- The pages of a job in state $3 (any when null) after page $2 (from the first when null), by id.
+SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
+FROM pages
+WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
+ORDER BY page_id LIMIT $4
+
+-- name: failure_reasons
+-- Why pages of a job gave no document, the most frequent reasons first. One row is a reason.
+SELECT reason, count(*) AS pages FROM pages
+WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) DESC LIMIT 3
+
+-- name: unannounced_jobs
+-- The terminal jobs whose last state may not have reached the broker.
+SELECT * FROM jobs WHERE finished_at IS NOT NULL AND NOT announced LIMIT 1000
+
+-- name: mark_announced
+-- Remember that the terminal states of these jobs have reached the broker.
+UPDATE jobs SET announced = true WHERE job_id = ANY($1::uuid[]) AND finished_at IS NOT NULL
+
+-- name: live_jobs
+-- Every job that is not terminal, to publish its state after a start.
+SELECT * FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL

@@ -1,0 +1,182 @@
+"""The tracker's tables: one function per named query. The caller owns the transaction."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from pydantic_core import from_json, to_json
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.documents import Document
+from tallyho_contracts.jobs import JobCreate, JobStatus
+from tallyho_contracts.pages import Page, PageState
+from tallyho_postgres import named_sql
+from tallyho_postgres.pool import Connection
+
+from job_tracker.batches import Key, Row
+from job_tracker.rules import PAGE_STATES, Job, PageCounts, moved
+
+SQL = named_sql.load("job_tracker", "tracker.sql")
+
+
+async def lock_jobs(connection: Connection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Lock jobs, in the order of their ids; those not created yet get a placeholder."""
+    ordered = sorted(job_ids)
+    rows = await connection.fetch(SQL["lock_jobs"], ordered)
+    if len(rows) < len(ordered):
+        await connection.execute(SQL["create_placeholders"], ordered)
+        rows = await connection.fetch(SQL["lock_jobs"], ordered)
+    return {row["job_id"]: _job(row) for row in rows}
+
+
+async def lock_job(connection: Connection, job_id: UUID) -> Job | None:
+    """Lock one job; None when it was never created."""
+    row = await connection.fetchrow(SQL["lock_jobs"], [job_id])
+    return _job(row) if row and row["created_at"] else None
+
+
+async def add_documents(connection: Connection, documents: Mapping[Key, Row]) -> dict[UUID, int]:
+    """Count each document once in its job; returns how many each job counted anew. The jobs are locked."""
+    if not documents:
+        return {}
+    rows = [
+        {"position": position, "parent_job_id": parent, "document_id": document_id, **row}
+        for position, ((parent, document_id), row) in enumerate(documents.items())
+    ]
+    counted = await connection.fetch(SQL["add_documents"], _json(rows))
+    return {row["job_id"]: row["counted"] for row in counted}
+
+
+async def advance_pages(connection: Connection, pages: Mapping[Key, Row]) -> dict[UUID, PageCounts]:
+    """Insert pages or move them forward; returns the change of each job's page counts. The jobs are locked."""
+    if not pages:
+        return {}
+    rows = [{"parent_job_id": parent, "page_id": page_id, **row} for (parent, page_id), row in pages.items()]
+    changes: dict[UUID, list[tuple[int | None, int, int]]] = {}
+    for row in await connection.fetch(SQL["advance_pages"], _json(rows)):
+        changes.setdefault(row["job_id"], []).append((row["was"], row["is"], row["pages"]))
+    return {job_id: moved(change) for job_id, change in changes.items()}
+
+
+async def advance_jobs(connection: Connection, steps: Iterable[tuple[Job, Job]], *, at: datetime) -> list[Job]:
+    """Write what changed between each job before and after, as additions; returns the jobs at their new revision."""
+    rows = [_step(before, after) for before, after in steps]
+    if not rows:
+        return []
+    return [_job(row) for row in await connection.fetch(SQL["advance_jobs"], _json(rows), at)]
+
+
+def _step(before: Job, after: Job) -> Row:
+    was, now = before.pages, after.pages
+    return {
+        "job_id": after.job_id,
+        "documents": after.document_count - before.document_count,
+        "pending": now.pending - was.pending,
+        "running": now.running - was.running,
+        "completed": now.completed - was.completed,
+        "failed": now.failed - was.failed,
+        "skipped": now.skipped - was.skipped,
+        "cancelled": now.cancelled - was.cancelled,
+        "status": after.status,
+        "start_confirmed": after.start_confirmed,
+        "crawler_pages": after.crawler_pages,
+        "started_at": after.started_at,
+        "finished_at": after.finished_at,
+        "error": after.error,
+    }
+
+
+async def failure_reasons(connection: Connection, job_id: UUID) -> dict[str | None, int]:
+    """The most frequent reasons why pages of a job gave no document."""
+    rows = await connection.fetch(SQL["failure_reasons"], job_id)
+    return {row["reason"]: row["pages"] for row in rows}
+
+
+async def lock_idempotency_key(connection: Connection, key: str) -> tuple[Job, bytes] | None:
+    """Let one creation with `key` at a time go on; returns the job that has it already, and its request's hash."""
+    await connection.execute(SQL["lock_idempotency_key"], key)
+    row = await connection.fetchrow(SQL["find_by_idempotency_key"], key)
+    return (_job(row), row["request_hash"]) if row else None
+
+
+async def create_job(connection: Connection, request: JobCreate, *, request_hash: bytes, at: datetime) -> Job | None:
+    """Insert a job, or fill its placeholder; None when a job with this id was created before."""
+    row = await connection.fetchrow(
+        SQL["create_job"],
+        request.job_id,
+        at,
+        request.idempotency_key,
+        request_hash,
+        request.name,
+        _json(request.seeds),
+        request.options.model_dump_json(),
+    )
+    return _job(row) if row else None
+
+
+async def get_job(connection: Connection, job_id: UUID) -> Job | None:
+    """One job; None when it was never created."""
+    row = await connection.fetchrow(SQL["get_job"], job_id)
+    return _job(row) if row else None
+
+
+async def list_jobs(connection: Connection, *, live: bool, before: UUID | None, limit: int) -> list[Job]:
+    """The jobs created before job `before`, the newest first."""
+    rows = await connection.fetch(SQL["list_live_jobs" if live else "list_jobs"], before, limit)
+    return [_job(row) for row in rows]
+
+
+async def list_documents(connection: Connection, job_id: UUID, *, after: int, limit: int) -> list[Document]:
+    """The documents of a job after ordinal `after`."""
+    return [Document(**row) for row in await connection.fetch(SQL["list_documents"], job_id, after, limit)]
+
+
+async def list_pages(
+    connection: Connection, job_id: UUID, *, state: PageState | None, after: UUID | None, limit: int
+) -> list[Page]:
+    """The pages of a job after page `after`, by id."""
+    number = PAGE_STATES.index(state) if state else None
+    rows = await connection.fetch(SQL["list_pages"], job_id, after, number, limit)
+    return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
+
+
+async def live_jobs(connection: Connection) -> list[Job]:
+    """Every job that is not terminal."""
+    return [_job(row) for row in await connection.fetch(SQL["live_jobs"])]
+
+
+async def unannounced_jobs(connection: Connection) -> list[Job]:
+    """The terminal jobs whose last state may not have reached the broker."""
+    return [_job(row) for row in await connection.fetch(SQL["unannounced_jobs"])]
+
+
+async def mark_announced(connection: Connection, job_ids: Collection[UUID]) -> None:
+    """Remember that the terminal states of these jobs have reached the broker."""
+    await connection.execute(SQL["mark_announced"], list(job_ids))
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()
+
+
+def _job(row: asyncpg.Record) -> Job:
+    return Job(
+        job_id=row["job_id"],
+        created_at=row["created_at"],
+        name=row["name"],
+        seeds=tuple(from_json(row["seeds"])),
+        options=CrawlOptions.model_validate_json(row["options"]),
+        status=JobStatus(row["status"]),
+        start_confirmed=row["start_confirmed"],
+        revision=row["revision"],
+        document_count=row["document_count"],
+        pages=PageCounts(
+            row["pending"], row["running"], row["completed"], row["failed"], row["skipped"], row["cancelled"]
+        ),
+        crawler_pages=row["crawler_pages"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        updated_at=row["updated_at"],
+        error=row["error"],
+    )
