@@ -4,9 +4,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tallyho_backing_services import BackingServicesError, NotControllableError, open_backing_services
+from tallyho_backing_services import (
+    BackingServicesError,
+    NotControllableError,
+    open_backing_services,
+    postgresql,
+    rabbitmq,
+)
 from tallyho_backing_services import engine as docker_engine
-from tallyho_backing_services import postgresql, rabbitmq
 from tallyho_backing_services.cache import cache_folder
 from tallyho_backing_services.servers import free_port, is_free
 

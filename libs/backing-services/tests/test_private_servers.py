@@ -71,8 +71,7 @@ def listening_addresses(pids: set[int]) -> set[str]:
     inodes = set()
     for pid in pids:
         for file in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(file)
-            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+            inodes.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
     rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
     return {row[1].split(":")[0] for row in rows if row[3] == LISTEN and row[9] in inodes}
 

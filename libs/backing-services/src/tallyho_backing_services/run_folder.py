@@ -102,6 +102,7 @@ class RunFolder:
             record = self.path / "processes" / f"{next(self._numbers)}-{name}"
             entry = pwd.getpwnam(user) if user else None
             with record.open("w+b") as recording, self.log(name).open("ab") as log:
+                fcntl.flock(recording, fcntl.LOCK_EX)  # whoever reads the record waits until the shell has written it
                 popen = subprocess.Popen(
                     ["/bin/sh", "-c", RECORD_AND_RUN, name, *argv],
                     env=dict(env),
@@ -203,9 +204,10 @@ def _end_if_orphaned(path: Path, report: Callable[[str], None]) -> None:
 def _end_recorded(path: Path) -> int:
     ended = 0
     for record in (path / "processes").iterdir():
-        with suppress(ValueError, IndexError):  # an empty record: its process had not begun
-            process = parse_stat(record.read_text())
-            if is_running(process):
-                kill_tree(process)
-                ended += 1
+        with record.open() as recording:
+            fcntl.flock(recording, fcntl.LOCK_SH)
+            line = recording.read()
+        if line and is_running(process := parse_stat(line)):
+            kill_tree(process)
+            ended += 1
     return ended

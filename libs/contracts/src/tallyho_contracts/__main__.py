@@ -1,4 +1,4 @@
-"""`python -m tallyho_contracts write | check | release`: the files that show the contracts, and the record of releases."""
+"""`python -m tallyho_contracts write | check | release`: the files that show the contracts, and what was released."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ def main(arguments: list[str], folder: Path = SOURCE_TREE) -> int:
 
 def _say(lines: list[str], code: int) -> int:
     for line in lines:
-        print(line, file=sys.stderr if code else sys.stdout)  # noqa: T201  # a command
+        print(line, file=sys.stderr if code else sys.stdout)
     return code
 
 

@@ -55,7 +55,7 @@ def document(rows: Mapping[str, MessageType], *, version: str, examples: Mapping
             "title": "Tallyho",
             "version": version,
             "description": _DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": EVENT_CONTENT_TYPE,
         "servers": {"broker": {"host": "localhost:5672", "protocol": "amqp", "protocolVersion": "0.9.1"}},
@@ -92,7 +92,7 @@ def _channel(row: MessageType) -> Part:
     }
     if route_of(row).per_job:
         channel["address"] = f"{row.name}.{{job_id}}"
-        channel["parameters"] = {"job_id": {"description": "The parent job's id.", "location": _in_payload("subject")}}
+        channel["parameters"] = {"job_id": {"description": "The parent job's id, the event's `subject`."}}
     return channel
 
 
@@ -163,10 +163,6 @@ def _first_line(row: MessageType) -> str:
 
 def _amqp(binding: Part) -> Part:
     return {"amqp": binding | {"bindingVersion": BINDING_VERSION}}
-
-
-def _in_payload(field: str) -> str:
-    return f"$message.payload#/{field}"
 
 
 def _ref(*path: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tallyho_contracts import asyncapi
-from tallyho_contracts.event import Event, schema_address
+from tallyho_contracts.event import event_model, schema_address
 from tallyho_contracts.registry import MessageType
 from tallyho_contracts.schemas import ENVELOPE, data_schema, envelope_schema
 
@@ -45,7 +45,7 @@ def read_example(folder: Path, row: MessageType) -> Any:
     """The example of a type as its model writes it, as JSON values. Raises ExampleError."""
     path = f"examples/{row.name}.json"
     try:
-        event = Event.__class_getitem__(row.data).model_validate_json((folder / path).read_bytes())
+        event = event_model(row.data).model_validate_json((folder / path).read_bytes())
     except FileNotFoundError:
         raise ExampleError(f"{path} is missing: write one by hand") from None
     except ValidationError as error:

@@ -4,7 +4,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md and 
 """
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar, cast
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -42,6 +42,11 @@ class Event(Message, Generic[DataT]):
     data: DataT
 
 
+def event_model(data: type[DataT]) -> type[Event[DataT]]:
+    """The model of an event that carries `data`, for a model that is known at run time only."""
+    return cast("type[Event[DataT]]", Event.__class_getitem__(data))
+
+
 def schema_address(type_: str) -> str:
     """The `dataschema` of a type, and the `$id` of schemas/<type>.json. CloudEvents wants an absolute URI here."""
     return f"tallyho:/schemas/{type_}.json"
@@ -49,7 +54,7 @@ def schema_address(type_: str) -> str:
 
 def new_event(data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID, time: datetime) -> Event[DataT]:
     """Wrap `data` in its envelope; the schema's address follows from the type."""
-    return Event[type(data)](  # type: ignore[misc]  # the model is known at run time only
+    return event_model(type(data))(
         id=id_,
         source=source,
         type=type_,

@@ -1,4 +1,4 @@
-"""What was released of each message type, kept for ever: an event of any release may still wait in a queue or an outbox.
+"""What was released of each message type, kept for ever: events of any release may still wait in a queue or outbox.
 
 `reader` is what a service of that release accepts (it ignores fields that it does not know), `writer` what it may send.
 """
@@ -76,6 +76,7 @@ def release(folder: Path, rows: Iterable[MessageType], version: str) -> list[str
     for name in changed:
         if any(one.version == version for one in before.get(name, ())):
             raise AlreadyReleasedError(f"{name} of {version} is released: raise the version in pyproject.toml first")
+    folder.mkdir(exist_ok=True)
     for name, contract in changed.items():
         releases = (*before.get(name, ()), Release(version=version, contract=contract))
         (folder / f"{name}.json").write_bytes(_Releases.dump_json(releases, indent=2) + b"\n")

@@ -1,7 +1,7 @@
 """The JSON Schemas of the messages (2020-12), generated from their models."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, cast
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
@@ -19,7 +19,7 @@ _KEYED_BY_NAME = ("properties", "patternProperties", "$defs")
 class WithoutFieldTitles(GenerateJsonSchema):
     """Leaves out the titles that would only repeat the names of the fields."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+    def field_title_should_be_set(self, schema: Any) -> bool:
         """Never."""
         return False
 
@@ -44,7 +44,7 @@ def _headed(name: str, schema: Schema) -> Schema:
 
 def shared_schemas(rows: Iterable[MessageType], ref_template: str) -> dict[str, Schema]:
     """The schemas of all data models and what they are made of, by model name, referring to each other."""
-    models = [(row.data, "validation") for row in rows]
+    models: list[tuple[type[Message], Literal["validation"]]] = [(row.data, "validation") for row in rows]
     _, schemas = models_json_schema(models, ref_template=ref_template, schema_generator=WithoutFieldTitles)
     definitions: dict[str, Schema] = schemas["$defs"]
     return definitions
@@ -56,7 +56,7 @@ def without_annotations(schema: Schema) -> Schema:
     def bare(one: Schema) -> Schema:
         return {key: value for key, value in one.items() if key not in ("title", "description", "default")}
 
-    return _rewritten(schema, bare)
+    return cast("Schema", _rewritten(schema, bare))
 
 
 def closed(schema: Schema) -> Schema:
@@ -65,7 +65,7 @@ def closed(schema: Schema) -> Schema:
     def close(one: Schema) -> Schema:
         return one | {"additionalProperties": False} if one.get("properties") else one
 
-    return _rewritten(schema, close)
+    return cast("Schema", _rewritten(schema, close))
 
 
 def _rewritten(schema: Any, rewrite: Callable[[Schema], Schema]) -> Any:

@@ -23,19 +23,6 @@ _VOID = frozenset(
 # Closed or not, these don't pile up: the next of its kind, or its table, ends it.
 _NOT_NESTING = _VOID.union(("a", "p", "option", "td", "th", "tr", "tbody", "thead", "tfoot", "colgroup"))
 _LIST_ITEMS = frozenset(("li", "dt", "dd"))  # an <li> ends an open <li>, but not if a <dd> stands between them
-_FORMATTING = 40  # open at once; fewer on a page of many tags
-_MAX_REPEATED = 500_000  # formatting elements, if each tag repeats the open ones
-_MAX_ATTRIBUTES = 200
-_LONG_TAG = 600  # characters; a shorter one can't have too many attributes
-
-_VOID = frozenset(
-    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr")
-)
-# Links, and elements that a next one of their kind ends, never nest by themselves, closed or not.
-_NOT_NESTING = _VOID.union(
-    ("a", "p", "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "colgroup", "option", "optgroup"),
-    ("rb", "rt", "rp", "rtc"),
-)
 _FORMATTING = frozenset(("b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"))
 _KEPT_IN_FLAT = frozenset(("a", "area", "base", "title"))
 

@@ -3,6 +3,7 @@
 import zlib
 
 _GZIP = frozenset({"gzip", "x-gzip"})
+_GZIP_MAGIC = 0x1F
 _SUPPORTED = _GZIP | {"deflate"}
 ACCEPTED = "gzip, deflate"
 
@@ -21,18 +22,20 @@ class Decoder:
             raise UndecodableError(content_encoding)
         self._encoding = names[0] if names else ""
         self._stream: zlib._Decompress | None = None
+        self._ended = False
 
     def decode(self, data: bytes, limit: int) -> bytes:
         """Decode the next piece to at most `limit` bytes; more than that is thrown away."""
         if not self._encoding:
             return data[:limit]
         decoded = b""
-        while data and len(decoded) < limit:
+        while data and len(decoded) < limit and not self._ended:
             if self._stream is None:
                 self._stream = self._new_stream(data)
             elif self._stream.eof:
-                if self._encoding == "deflate" or not data.startswith(b"\x1f\x8b"):
-                    break  # rubbish behind the end, as browsers ignore it
+                if self._encoding == "deflate" or data[0] != _GZIP_MAGIC:
+                    self._ended = True  # what follows is rubbish; browsers ignore it too
+                    break
                 self._stream = self._new_stream(data)
             try:
                 decoded += self._stream.decompress(data, limit - len(decoded))

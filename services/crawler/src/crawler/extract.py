@@ -40,7 +40,8 @@ def extract(body: bytes, content_type: str, url: str, *, keep_html: bool = False
     content = decode(body, content_type)
     if content_type.partition(";")[0].strip().lower() in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
-        return _extracted(unquote(url.partition("?")[0].rpartition("/")[2]), text, [])
+        name = unquote(url.partition("?")[0].rpartition("/")[2])
+        return _extracted(name.replace("\0", "\ufffd"), text, [])
     page = LexborHTMLParser(bounded(content))
     title, links = _title(page), _links(page, url)
     for node in page.css(_NOT_CONTENT):

@@ -1,0 +1,167 @@
+"""The whole system on this machine: backing services and the three services, as child processes."""
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from tallyho_backing_services import BackingServices, BackingServicesError, free_port, is_free, open_backing_services
+from tallyho_backing_services.servers import PrivateServer
+
+from tallyho.services import STOP_TIMEOUT, Service, ServiceSpec, supervise
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SystemOptions:
+    """What to run: replicas of each service, the first gateway's port (0: any), and settings for all services."""
+
+    port: int = 0
+    crawlers: int = 1
+    trackers: int = 1
+    gateways: int = 1
+    allow_private_addresses: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The programs of a system: the steps that prepare it, and the services."""
+
+    steps: Sequence[ServiceSpec]
+    services: Sequence[ServiceSpec]
+
+
+# Given the options, the gateways' ports, and the addresses of the broker and the database.
+MakePlan = Callable[[SystemOptions, Sequence[int], str, str], Plan]
+
+
+class System:
+    """A running system."""
+
+    def __init__(self, backing: BackingServices, services: Sequence[Service]) -> None:
+        """Hold what was started; `running_system` starts it."""
+        self.backing = backing
+        self.services = {service.name: service for service in services}
+        self._closing = threading.Event()
+
+    @property
+    def amqp_url(self) -> str:
+        """The broker's address."""
+        return self.backing.amqp_url
+
+    @property
+    def database_url(self) -> str:
+        """The database's address."""
+        return self.backing.database_url
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the gateways listen, as they said themselves."""
+        lines = [service.ready_line for service in self.services.values()]
+        return [found[1] for line in lines if (found := re.search(r"\burl=(\S+)", line))]
+
+    @property
+    def url(self) -> str:
+        """Where the first gateway listens."""
+        return self.urls[0]
+
+    def supervise(self, report: Report) -> None:
+        """From now on, start again what dies, the private servers included."""
+        servers = {"RabbitMQ": self.backing.broker, "PostgreSQL": self.backing.database}
+        private = {name: server for name, server in servers.items() if isinstance(server, PrivateServer)}
+        for name, process in {**private, **self.services}.items():
+            arguments = (name, process, self._closing, report)
+            threading.Thread(target=supervise, args=arguments, name=f"supervise {name}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop the services, all at the same time."""
+        self._closing.set()
+        for service in self.services.values():
+            service.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for service in self.services.values():
+            service.stop(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def plan_system(options: SystemOptions, ports: Sequence[int], amqp_url: str, database_url: str) -> Plan:
+    """Return the programs of Tallyho; each is told only the addresses that it uses."""
+    common = {**os.environ, **options.settings, "AMQP_URL": amqp_url, "PYTHONUNBUFFERED": "1"}
+    common.pop("DATABASE_URL", None)
+    if options.allow_private_addresses:
+        common["CRAWLER_ALLOW_PRIVATE_ADDRESSES"] = "true"
+    with_database = {**common, "DATABASE_URL": database_url}
+
+    def spec(name: str, env: Mapping[str, str], *argv: str) -> ServiceSpec:
+        return ServiceSpec(name, [sys.executable, "-m", *argv], env)
+
+    steps = [
+        spec("declare", common, "tallyho_messaging", "declare"),
+        spec("migrate-crawler", with_database, "crawler", "migrate"),
+        spec("migrate-job-tracker", with_database, "job_tracker", "migrate"),
+    ]
+    services = [
+        *(spec(f"job-tracker-{n}", with_database, "job_tracker") for n in range(1, options.trackers + 1)),
+        *(spec(f"crawler-{n}", with_database, "crawler") for n in range(1, options.crawlers + 1)),
+        *(
+            spec(f"ws-gateway-{n}", {**common, "GATEWAY_PORT": str(port)}, "ws_gateway")
+            for n, port in enumerate(ports, start=1)
+        ),
+    ]
+    return Plan(steps, services)
+
+
+@contextmanager
+def running_system(
+    options: SystemOptions,
+    *,
+    report: Report = lambda line: None,
+    supervised: bool = False,
+    backing: BackingServices | None = None,
+    plan: MakePlan = plan_system,
+) -> Iterator[System]:
+    """Yield the system once every service is ready; all that was started ends with the block.
+
+    Backing services that are given stay up. Unless supervised, what dies stays dead until it is started again.
+    Raises BackingServicesError: a port that is taken, a server that can't be had, a service that does not start.
+    """
+    ports = gateway_ports(options, os.environ.get("GATEWAY_HOST", "127.0.0.1"))
+    with ExitStack() as stack:
+        backing = backing or stack.enter_context(open_backing_services(report))
+        programs = plan(options, ports, backing.amqp_url, backing.database_url)
+        prepare(backing, programs.steps)
+        services = [Service(spec, backing.run, verbose=options.verbose) for spec in programs.services]
+        system = System(backing, services)
+        stack.callback(system.close)
+        for service in services:
+            service.start()
+        for service in services:
+            service.await_ready()
+        if supervised:
+            system.supervise(report)
+        yield system
+
+
+def prepare(backing: BackingServices, steps: Sequence[ServiceSpec]) -> None:
+    """Run the steps that the services rely on, side by side: each has a part of its own to prepare."""
+    running = [backing.run.spawn(step.name, step.argv, env=step.env) for step in steps]
+    for process in running:
+        if process.wait() != 0:
+            raise backing.run.failure(f"{process.name} failed", process.name)
+
+
+def gateway_ports(options: SystemOptions, host: str) -> list[int]:
+    """Return a port for each gateway: the one asked for and those after it, or free ones."""
+    if options.port == 0:
+        return [free_port() for _ in range(options.gateways)]
+    ports = list(range(options.port, options.port + options.gateways))
+    for port in ports:
+        if not is_free(port, host):
+            raise BackingServicesError(f"port {port} is taken: choose another with --port (0 is any)")
+    return ports

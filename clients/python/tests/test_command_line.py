@@ -1,0 +1,208 @@
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from tallyho.command_line import build_parser, main
+from tallyho_contracts.jobs import JobState, JobStatus
+
+if TYPE_CHECKING:
+    from clients.python.tests.conftest import Command, GatewayDouble
+
+UNKNOWN = str(UUID(int=1))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(JobStatus.COMPLETED, 0), (JobStatus.FAILED, 1), (JobStatus.CANCELLED, 1)]
+)
+async def test_crawl_exits_by_the_outcome(
+    gateway: "GatewayDouble", command: "Command", status: JobStatus, code: int
+) -> None:
+    gateway.present = gateway.state(2, status, 7)
+    ran = await command("crawl", "http://site/")
+
+    assert ran.code == code
+    assert ran.out.startswith(f"{status}: 7 documents in 0.0 s; pages: 7 completed")
+    assert f"job {gateway.job_id}" in ran.err
+
+
+async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
+    options = "--max-pages 5 --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown"
+    await command("crawl", "http://site/", "http://other/", *options.split(), "--name", "docs")
+
+    assert gateway.created[0][1] == {
+        "seeds": ["http://site/", "http://other/"],
+        "name": "docs",
+        "options": {
+            "max_pages": 5,
+            "max_depth": 0,
+            "include": ["a", "b"],
+            "exclude": ["c"],
+            "max_failures": 9,
+            "markdown": False,
+        },
+    }
+
+
+async def test_json_prints_each_state_and_nothing_else(gateway: "GatewayDouble", command: "Command") -> None:
+    process = await command.start("crawl", "http://site/", "--json")
+    await gateway.subscribed()
+    states = [gateway.state(2, documents=1), gateway.state(3, JobStatus.COMPLETED, 2)]
+    for state in states:
+        await gateway.publish(state)
+    out, err = await process.communicate()
+
+    assert [JobState.model_validate_json(line) for line in out.splitlines()] == [gateway.state(1), *states]
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_progress_is_a_line_per_status_when_states_come_fast(
+    gateway: "GatewayDouble", command: "Command"
+) -> None:
+    process = await command.start("watch", str(gateway.job_id))
+    await gateway.subscribed()
+    for revision in range(2, 50):
+        await gateway.publish(gateway.state(revision, documents=revision))
+    await gateway.publish(gateway.state(50, JobStatus.COMPLETED, 50))
+    _, err = await process.communicate()
+    lines = err.decode().splitlines()
+
+    assert len(lines) < 10
+    assert lines[0].startswith("running: ")
+    assert lines[-1] == "completed: 50 documents; 0 pending, 0 running, 50 completed, 0 failed"
+
+
+async def test_terminal_gets_a_live_bar_on_stderr(gateway: "GatewayDouble", command: "Command") -> None:
+    ours, theirs = pty.openpty()
+    gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tallyho",
+        "watch",
+        str(gateway.job_id),
+        env={"TALLYHO_URL": gateway.url, "TERM": "xterm-256color", "COLUMNS": "120"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=theirs,
+    )
+    out, _ = await process.communicate()
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+
+    assert "7 documents" in shown
+    assert "7 of 7 pages" in shown
+    assert out.decode().count("\n") == 1
+
+
+async def test_interrupt_leaves_the_job_and_says_how_to_go_on(gateway: "GatewayDouble", command: "Command") -> None:
+    process = await command.start("crawl", "http://site/")
+    await gateway.subscribed()
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    hint = err.decode().splitlines()[-1]
+
+    assert process.returncode == 130
+    assert f"tallyho --url {gateway.url} watch {gateway.job_id}" in hint
+    assert f"cancel {gateway.job_id}" in hint
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["crawl"], "URL"),
+        (["crawl", "http://site/", "--max-pages", "0"], "--max-pages"),
+        (["crawl", "http://site/", "--max-pages", "many"], "--max-pages"),
+        (["crawl", "http://site/", "--max-depth", "-1"], "--max-depth"),
+        (["crawl", "http://site/", "--include", ""], "--include"),
+        (["crawl", "http://site/", "--no-such-option"], "--no-such-option"),
+        (["watch", "not-an-id"], "JOB"),
+        (["watch", UNKNOWN], "job_id"),
+        (["cancel", UNKNOWN], "no job"),
+        (["jobs", "--url", "localhost:8080"], "--url"),
+        (["no-such-command"], "no-such-command"),
+        ([], "COMMAND"),
+        (["--url", "http://gateway", "up"], "--url"),
+    ],
+)
+async def test_bad_input_is_one_line_that_names_the_field(command: "Command", words: list[str], field: str) -> None:
+    ran = await command(*words)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+    assert field in ran.err
+
+
+async def test_refusal_of_the_gateway_is_one_line_that_names_the_field(
+    gateway: "GatewayDouble", command: "Command"
+) -> None:
+    errors = [{"field": "seeds[0]", "message": "must be http or https"}]
+    gateway.refuse_next = [gateway.problem(422, "invalid", "The request is invalid.", errors)]
+    ran = await command("crawl", "ftp://site/")
+
+    assert (ran.code, ran.out, ran.err) == (2, "", "tallyho: seeds[0]: must be http or https\n")
+
+
+async def test_unreachable_gateway_is_one_line(gateway: "GatewayDouble", command: "Command") -> None:
+    await gateway.stop()
+    ran = await command("jobs")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert gateway.url in ran.err
+
+
+async def test_jobs_and_documents_are_listed(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.document_count = 3
+    listed, as_json = await command("jobs"), await command("jobs", "--json")
+    documents = await command("documents", str(gateway.job_id))
+
+    assert str(gateway.job_id) in listed.out
+    assert json.loads(as_json.out)["job_id"] == str(gateway.job_id)
+    assert [json.loads(line)["ordinal"] for line in documents.out.splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["cancel", "pause", "resume"])
+async def test_steering_a_job_prints_its_status(gateway: "GatewayDouble", command: "Command", name: str) -> None:
+    ran = await command(name, str(gateway.job_id))
+
+    assert (ran.code, ran.out) == (0, f"{gateway.job_id} running: 0 documents\n")
+
+
+async def test_reader_that_has_seen_enough_ends_the_command_silently(
+    gateway: "GatewayDouble", command: "Command"
+) -> None:
+    gateway.document_count = 2000
+    process = await command.start("documents", str(gateway.job_id))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    await process.stdout.readline()
+    process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+    err = await process.stderr.read()
+
+    assert (await process.wait(), err) == (141, b"")
+
+
+def test_url_is_accepted_before_and_after_the_command() -> None:
+    parser = build_parser("http://from-environment")
+
+    assert parser.parse_args(["--url", "http://a", "jobs"]).url == "http://a"
+    assert parser.parse_args(["jobs", "--url", "http://b"]).url == "http://b"
+    assert parser.parse_args(["jobs"]).url == "http://from-environment"
+
+
+def test_up_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tallyho.up", None)
+    code = main(["up", "--port", "9000"])
+    error = capsys.readouterr().err
+
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "tallyho[up]" in error

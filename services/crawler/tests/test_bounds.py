@@ -1,0 +1,104 @@
+"""Pages made to exhaust a parser cost little and keep their text and links."""
+
+import time
+import tracemalloc
+from itertools import count, takewhile
+
+import pytest
+from crawler.bounds import bounded
+from crawler.extract import extract
+
+SIZE = 400_000
+LINK = '<p>seen <a href="/x">link</a>'
+
+
+def repeated(unit: str) -> str:
+    return unit * (SIZE // len(unit))
+
+
+def numbered(unit: str) -> str:
+    return "".join(unit.format(number) for number in range(SIZE // (len(unit) + 3)))
+
+
+FORMATTING = "".join(f"<{name}>" * 3 for name in ("b", "big", "code", "em", "font", "i", "s", "small", "tt", "u"))
+
+# Each of these takes the parser minutes or gigabytes when it is let through.
+TRAPS = {
+    "nesting": repeated("<div>"),
+    "unmatched end tags": "<div>" * 40_000 + "</p>" * 40_000,
+    "wrong end tags": repeated("<div></span>"),
+    "end tags behind a barrier": repeated("<div><object></div>"),
+    "lists": repeated("<ul><li>"),
+    "list items of two kinds": repeated("<li><dd>"),
+    "ruby": repeated("<rp>"),
+    "option groups": repeated("<option><optgroup>"),
+    "cells in MathML": "<math><mi></math><mglyph>" + repeated("<td>"),
+    "cells in SVG": "<svg>" + repeated("<td>"),
+    "formatting that differs": numbered("<font size={}>"),
+    "formatting repeated in paragraphs": "<p>" + FORMATTING + repeated("<p>x"),
+    "few tags, formatting repeated": "<p>" + "".join(f"<b x={n}>" for n in range(4_900)) + "<p>x" * 5_000,
+    "attributes": "<i " + numbered("a{} ") + ">",
+    "attributes without spaces": "<i " + numbered("a{}/") + ">",
+    "attributes behind quoted brackets": "<i " + numbered('a{}=">" ') + ">",
+    "attributes behind a misleading quote": "<i =' x y" + numbered(" a{}") + "'>",
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS.keys())
+def test_trap_costs_little_and_gives_up_its_links(trap: str) -> None:
+    started = time.process_time()
+    page = extract((LINK + trap).encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True)
+
+    assert page.links == ["https://example.com/x"]
+    assert page.text.startswith("seen link")
+    assert time.process_time() - started < 2
+    assert len(page.html) < 2 * SIZE
+
+
+@pytest.mark.parametrize(
+    "unclosed", ["<!-- ", "<svg>", "<script>", "<a b='", '<a b="', "<![CDATA[", "</", "<a", "&#", "=' "]
+)
+def test_unclosed_construct_costs_little(unclosed: str) -> None:
+    started = time.process_time()
+    page = extract((LINK + repeated(unclosed)).encode(), "text/html; charset=utf-8", "https://example.com/")
+
+    assert page.text.startswith("seen link")
+    assert time.process_time() - started < 2
+
+
+def test_largest_page_is_bounded() -> None:
+    body = (LINK + "<p>" + FORMATTING + "<div><b>x</div>" * 250_000).encode()
+    tracemalloc.start()
+    started = time.process_time()
+    extract(body, "text/html; charset=utf-8", "https://example.com/")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert time.process_time() - started < 10  # tracing included
+    assert peak < 15 * len(body)
+
+
+def test_ordinary_page_is_left_alone() -> None:
+    page = "<ul>" + "<li><p>text <b class=x><code>x</code></b> <font color=red>y</font><br>" * 3000 + "</ul>"
+
+    assert bounded(page) == page
+
+
+def test_large_page_with_unclosed_items_and_void_elements_is_left_alone() -> None:
+    rows = "".join(f"<tr><td><a href='/{n}'>x<td><img src=x><input><p>y" for n in range(3000))
+    page = f"<dl>{'<dt>x<dd>y' * 3000}</dl><table>{rows}</table>"
+
+    assert bounded(page) == page
+
+
+def test_page_with_long_attributes_is_left_alone() -> None:
+    page = f'<img src="data:image/png;base64,{"a/b+" * 5000}"><a title="a > b" data-x=\'{"{} " * 500}\'>x</a>'
+
+    assert bounded(page) == page
+
+
+def test_long_page_loses_only_what_is_never_seen() -> None:
+    rows = "".join(f"<div><p>{n}</p></div>" for n in takewhile(lambda n: n < 6000, count()))
+    page = f"<!-- <div> --><script>'<div>'</script><svg><path/><title>icon</title></svg>{rows}"
+
+    assert bounded(page).split() == rows.split()

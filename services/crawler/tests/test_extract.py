@@ -1,0 +1,140 @@
+"""What is kept of a page."""
+
+import hashlib
+
+import pytest
+from crawler.extract import MAX_LINKS, MAX_TITLE, Extracted, extract, to_markdown
+
+URL = "https://example.com/docs/page.html"
+
+
+def extracted(html: str, **options: bool) -> Extracted:
+    return extract(html.encode(), "text/html; charset=utf-8", URL, **options)
+
+
+def test_title_is_one_short_line() -> None:
+    page = extracted("<title> A\n  page &amp; more </title><body><svg><title>icon</title></svg>")
+
+    assert page.title == "A page & more"
+    assert len(extracted(f"<title>{'x' * 5000}</title>").title) == MAX_TITLE
+
+
+def test_page_without_title_is_called_by_its_heading() -> None:
+    assert extracted("<h1>The <i>heading</i></h1><h1>Another</h1>").title == "The heading"
+    assert extracted("<p>text").title == ""
+
+
+def test_text_is_the_main_content_only() -> None:
+    page = extracted(
+        "<head><title>T</title><style>p {}</style></head><body><nav>menu</nav><script>code()</script>"
+        "<main><h1>Head</h1><p>One\n  two</p><p>three</p><noscript>no</noscript></main><footer>foot</footer>"
+    )
+
+    assert page.text == "Head One two three"
+
+
+def test_page_without_main_element_keeps_its_body() -> None:
+    assert extracted("<nav>menu</nav><p>One<br>two<div>three").text == "One two three"
+
+
+def test_links_are_canonical_unique_and_in_document_order() -> None:
+    page = extracted(
+        '<nav><a href="/b">b</a></nav><a href="a.html#x">1</a><a href="a.html#y">2</a><a HREF=" ./a.html">3</a>'
+        '<map><area href="//other.example"></map><a href="mailto:a@b.c">m</a><a href="http://[">bad</a>'
+        '<a name="anchor">no href</a><a href>empty</a><a href="#top">top</a><a href="page.html">self</a>'
+        '<a href="last?a=1&amp;b=2" rel="nofollow">4</a><link href="/style.css"><img src="/i.png">'
+    )
+
+    assert page.links == [
+        "https://example.com/b",
+        "https://example.com/docs/a.html",
+        "https://other.example/",
+        "https://example.com/docs/last?a=1&b=2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "link"),
+    [
+        ("/root/", "https://example.com/root/a"),
+        ("https://other.example/x/y", "https://other.example/x/a"),
+        ("javascript:void(0)", "https://example.com/docs/a"),
+        ("http://[", "https://example.com/docs/a"),
+    ],
+)
+def test_base_element_moves_relative_links(base: str, link: str) -> None:
+    assert extracted(f'<base target=x><base href="{base}"><base href="/second/"><a href="a">').links == [link]
+
+
+def test_fragment_on_a_page_with_another_base_leads_to_that_base() -> None:
+    assert extracted('<base href="/other"><a href="#part">').links == ["https://example.com/other"]
+
+
+def test_links_are_capped() -> None:
+    page = extracted("".join(f"<a href=/{number}>" for number in range(MAX_LINKS + 100)))
+
+    assert len(page.links) == MAX_LINKS
+    assert page.links[-1] == f"https://example.com/{MAX_LINKS - 1}"
+
+
+def test_content_hash_covers_title_and_text_and_nothing_else() -> None:
+    page = extracted("<title>T</title><p class=a>text<!-- 1 --><script>1</script>")
+
+    assert page.content_hash == hashlib.sha256(b"T\ntext").hexdigest()
+    assert page.content_hash == extracted("<title>T</title> <p class=b>text<!-- 2 --><script>2</script>").content_hash
+    assert page.content_hash != extracted("<title>T2</title><p>text").content_hash
+    assert page.content_hash != extracted("<title>T</title><p>text2").content_hash
+
+
+def test_charset_of_the_header_is_obeyed() -> None:
+    page = extract("<title>я</title>".encode("cp1251"), "text/html; charset=windows-1251", URL)
+
+    assert page.title == "я"
+
+
+def test_plain_text_is_a_document_without_links() -> None:
+    page = extract(
+        b"Line <a href='/x'>\r\nnext  \n", "Text/Plain; charset=utf-8", "https://example.com/a/read%20me.txt?x=/y"
+    )
+
+    assert (page.title, page.text, page.links, page.html) == ("read me.txt", "Line <a href='/x'>\nnext", [], "")
+
+
+def test_nothing_kept_holds_nul_or_a_surrogate() -> None:
+    page = extracted("<title>a\0b&#0;&#xD800;</title><p>c\0d&#0;&#xDFFF;<a href='/x\0y&#0;'>e</a>", keep_html=True)
+    plain = extract(b"a\0b", "text/plain", "https://example.com/a%00b%ED%A0%80")
+    markdown = to_markdown(page.html, url=URL, otherwise="")
+
+    for kept in (page.title, page.text, page.html, *page.links, plain.title, plain.text, markdown):
+        assert "\0" not in kept
+        kept.encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<", b"<!DOCTYPE html>", b"\0\1\2\xff" * 1000, b"<html><frameset><frame src=a>"]
+)
+def test_page_without_content_is_empty_and_no_error(body: bytes) -> None:
+    page = extract(body, "text/html", URL, keep_html=True)
+
+    assert page.links == []
+    assert to_markdown(page.html, url=URL, otherwise=page.text) is not None
+
+
+def test_markdown_keeps_structure_and_absolute_links() -> None:
+    page = extracted(
+        '<nav>menu</nav><main><h1>Head</h1><p>a <b>bold</b> <a href="x.html">link</a></p></main>', keep_html=True
+    )
+
+    assert to_markdown(page.html, url=URL, otherwise="") == (
+        "# Head\n\na **bold** [link](https://example.com/docs/x.html)\n"
+    )
+
+
+def test_html_is_kept_only_if_asked_for() -> None:
+    assert extracted("<p>text").html == ""
+    assert extracted("<p>text", keep_html=True).html == "<body><p>text</p></body>"
+
+
+def test_failing_markdown_falls_back_to_the_text() -> None:
+    assert to_markdown("", url=URL, otherwise="the text") == "the text"
+    assert to_markdown("\0" * 100, url=URL, otherwise="the text") == "the text"

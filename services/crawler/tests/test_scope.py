@@ -1,0 +1,47 @@
+"""Which found URLs are followed."""
+
+import time
+
+import pytest
+from crawler.scope import Scope
+from tallyho_contracts.crawls import CrawlOptions
+
+SITES = frozenset({"example.com"})
+
+
+def refusal(url: str, depth: int = 1, **options: object) -> str | None:
+    return Scope.of(CrawlOptions.model_validate(options), SITES).refusal(url, depth)
+
+
+def test_link_on_the_site_is_followed() -> None:
+    assert refusal("https://www.example.com/a") is None
+
+
+def test_depth_is_bounded() -> None:
+    assert refusal("https://example.com/", depth=2, max_depth=2) is None
+    assert refusal("https://example.com/", depth=3, max_depth=2) == "depth"
+    assert refusal("https://example.com/", depth=1, max_depth=0) == "depth"
+
+
+@pytest.mark.parametrize("url", ["https://other.com/", "https://docs.example.com/", "https://example.com:8443/"])
+def test_other_site_is_followed_only_if_allowed(url: str) -> None:
+    assert refusal(url) == "off_site"
+    assert refusal(url, same_site=False) is None
+
+
+def test_exclude_wins_over_include() -> None:
+    patterns = {"include": ["/docs/", "/blog/"], "exclude": [r"\.pdf$", "/blog/20[01]"]}
+
+    assert refusal("https://example.com/docs/a", **patterns) is None
+    assert refusal("https://example.com/blog/2020", **patterns) is None
+    assert refusal("https://example.com/docs/a.pdf", **patterns) == "excluded"
+    assert refusal("https://example.com/blog/2015", **patterns) == "excluded"
+    assert refusal("https://example.com/about", **patterns) == "not_included"
+
+
+def test_pattern_that_blows_up_elsewhere_takes_linear_time() -> None:
+    scope = Scope.of(CrawlOptions(exclude=("(a*)*b$", "(a|a)*c$")), SITES)
+    started = time.perf_counter()
+
+    assert scope.refusal("https://example.com/" + "a" * 2000, 1) is None
+    assert time.perf_counter() - started < 1

@@ -1,0 +1,52 @@
+"""How bytes become text."""
+
+import pytest
+from crawler.text_encoding import decode
+
+META = '<meta charset="{}"><p>'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "text"),
+    [
+        ("é".encode(), "text/html", "é"),
+        (b"\xe9", "text/html", "é"),
+        (b"\x80", "text/html; charset=iso-8859-1", "€"),
+        (b"\xe9", 'text/html; Charset="ISO-8859-2"', "é"),
+        ("привет".encode("cp1251"), "text/html;charset=windows-1251", "привет"),
+        ("日本".encode("cp932"), "text/html; charset=Shift_JIS", "日本"),
+        ("中文".encode("gb18030"), "text/html; charset=gb2312", "中文"),
+        (b"\xef\xbb\xbf" + "é".encode(), "text/html; charset=iso-8859-1", "é"),
+        (b"\xff\xfe" + "é".encode("utf-16-le"), "text/html", "é"),
+        (b"\xfe\xff" + "é".encode("utf-16-be"), "text/html", "é"),
+    ],
+)
+def test_bom_then_header_then_utf_8_then_windows_1252(body: bytes, content_type: str, text: str) -> None:
+    assert decode(body, content_type) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (META.format("koi8-r").encode() + "привет".encode("koi8-r"), "привет"),
+        (b'<META HTTP-EQUIV=Content-Type CONTENT="text/html; charset=windows-1251">' + "я".encode("cp1251"), "я"),
+        (META.format("utf-16").encode() + "é".encode(), "é"),
+        (META.format("nonsense").encode() + "é".encode(), "é"),
+        (b" " * 1024 + META.format("koi8-r").encode() + "é".encode(), "é"),
+    ],
+)
+def test_meta_charset_near_the_start_is_obeyed(body: bytes, text: str) -> None:
+    assert decode(body, "text/html").endswith(text)
+
+
+def test_header_wins_over_meta() -> None:
+    assert decode(META.format("koi8-r").encode() + "é".encode(), "text/html; charset=utf-8").endswith("é")
+
+
+@pytest.mark.parametrize("codec", ["utf-7", "unicode_escape", "idna", "punycode", "rot13", "hex", "zip", "mbcs"])
+def test_codec_that_is_no_encoding_of_the_web_is_ignored(codec: str) -> None:
+    assert decode(b"+ADw-script+AD4- \\u0041", f"text/html; charset={codec}") == "+ADw-script+AD4- \\u0041"
+
+
+def test_what_can_not_be_decoded_is_replaced() -> None:
+    assert decode(b"a\xff\0b", "text/html; charset=utf-8") == "a\ufffd\ufffdb"

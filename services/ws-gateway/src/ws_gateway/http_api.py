@@ -1,0 +1,203 @@
+"""The HTTP API: each handler checks what came, asks the job tracker, and answers with its reply."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery
+from tallyho_contracts.event import Message
+from tallyho_contracts.jobs import Job, JobCancel, JobCreated, JobGet, JobList, JobPause, JobResume, JobsQuery
+from tallyho_contracts.pages import PageList, PagesQuery
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
+
+from ws_gateway.inputs import (
+    DocumentListParameters,
+    IdempotencyKey,
+    JobListParameters,
+    JobPath,
+    NoParameters,
+    PageListParameters,
+    SubmittedJob,
+)
+from ws_gateway.problems import FieldError, ProblemError, invalid, invalid_fields
+
+log = logging.getLogger(__name__)
+
+# A request to the job tracker; the registry tells which reply a message gets, hence Any.
+Ask = Callable[[Message], Awaitable[Any]]
+
+ASK: web.AppKey[Ask] = web.AppKey("ask")
+ALLOW_PRIVATE_ADDRESSES = web.AppKey("allow_private_addresses", bool)
+
+JSON_LINES = ("application/jsonl", "application/x-ndjson")
+STREAMED_PAGE = 1000
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def routes() -> list[web.RouteDef]:
+    """The API's paths."""
+    job = "/v1/jobs/{job_id}"
+    return [
+        web.post("/v1/jobs", submit_job),
+        web.get("/v1/jobs", list_jobs),
+        web.get(job, get_job),
+        web.post(f"{job}/cancel", cancel_job),
+        web.post(f"{job}/pause", pause_job),
+        web.post(f"{job}/resume", resume_job),
+        web.get(f"{job}/documents", list_documents),
+        web.get(f"{job}/pages", list_pages),
+    ]
+
+
+async def submit_job(request: web.Request) -> web.Response:
+    """Create a job; the same Idempotency-Key and body again give the job that was created first."""
+    query(request, NoParameters)
+    key = idempotency_key(request)
+    submitted = await body(request, SubmittedJob)
+    reply: JobCreated = await request.app[ASK](submitted.to_create(uuid4(), key))
+    location = {"Location": f"/v1/jobs/{reply.job.job_id}"}
+    return json_response(reply.job, status=201 if reply.created else 200, headers=location)
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """List the jobs, the newest first."""
+    parameters = query(request, JobListParameters)
+    reply: JobList = await request.app[ASK](JobsQuery(**parameters.model_dump()))
+    return json_response(reply)
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """Return a job's state together with what was asked for."""
+    query(request, NoParameters)
+    job: Job = await request.app[ASK](JobGet(job_id=job_id(request)))
+    return json_response(job)
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """Cancel a job; one that has ended stays as it is."""
+    return await _command(request, JobCancel)
+
+
+async def pause_job(request: web.Request) -> web.Response:
+    """Pause a job: no more of its pages are fetched."""
+    return await _command(request, JobPause)
+
+
+async def resume_job(request: web.Request) -> web.Response:
+    """Go on with a paused job."""
+    return await _command(request, JobResume)
+
+
+async def _command(request: web.Request, command: type[JobCancel] | type[JobPause] | type[JobResume]) -> web.Response:
+    query(request, NoParameters)
+    job: Job = await request.app[ASK](command(job_id=job_id(request)))
+    return json_response(job, status=202)
+
+
+async def list_documents(request: web.Request) -> web.StreamResponse:
+    """List a job's documents by ordinal, or stream them as JSON Lines."""
+    parameters = query(request, DocumentListParameters)
+    first = DocumentsQuery(job_id=job_id(request), after=parameters.after, limit=parameters.limit)
+    if not wants_json_lines(request):
+        reply: DocumentList = await request.app[ASK](first)
+        return json_response(reply)
+    limit = parameters.limit if "limit" in parameters.model_fields_set else None
+    return await _stream(request, first, limit)
+
+
+async def list_pages(request: web.Request) -> web.Response:
+    """List a job's pages, optionally those in one state."""
+    parameters = query(request, PageListParameters)
+    reply: PageList = await request.app[ASK](PagesQuery(job_id=job_id(request), **parameters.model_dump()))
+    return json_response(reply)
+
+
+async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:
+    pages = _document_pages(request.app[ASK], first, limit)
+    page = await anext(pages)  # an unknown job is a problem, not a stream
+    response = web.StreamResponse(headers={"Content-Type": JSON_LINES[0]})
+    await response.prepare(request)
+    try:
+        await response.write(_lines(page))
+        async for page in pages:
+            await response.write(_lines(page))
+        await response.write_eof()
+    except (RequestRefused, RequestTimedOut) as error:
+        # The status is sent: only a connection that breaks tells the client that documents are missing.
+        log.warning("document stream broken off job=%s error=%s", first.job_id, error)
+        if request.transport:
+            request.transport.abort()
+    return response
+
+
+async def _document_pages(ask: Ask, first: DocumentsQuery, limit: int | None) -> AsyncIterator[tuple[Document, ...]]:
+    after: int | None = first.after
+    while after is not None:
+        reply: DocumentList = await ask(DocumentsQuery(job_id=first.job_id, after=after, limit=limit or STREAMED_PAGE))
+        yield reply.documents
+        after = None if limit else reply.next
+
+
+def _lines(documents: tuple[Document, ...]) -> bytes:
+    return b"".join(document.model_dump_json().encode() + b"\n" for document in documents)
+
+
+def wants_json_lines(request: web.Request) -> bool:
+    """Whether the client asked for JSON Lines."""
+    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("Accept", "").split(",")}
+    return not accepted.isdisjoint(JSON_LINES)
+
+
+def json_response(model: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A model as the body."""
+    content = model.model_dump_json().encode()
+    return web.Response(status=status, body=content, headers=headers, content_type="application/json")
+
+
+async def body(request: web.Request, model: type[ModelT]) -> ModelT:
+    """Read the JSON body, or say which field is at fault."""
+    content = await request.read()
+    context = {"allow_private_addresses": request.app[ALLOW_PRIVATE_ADDRESSES]}
+    try:
+        return model.model_validate_json(content, strict=True, context=context)
+    except ValidationError as error:
+        if error.errors()[0]["type"] != "json_invalid":
+            raise invalid_fields(error) from None
+        why = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
+        fault = FieldError(field="body", message=f"is not JSON: {why}")
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "not_json", f"The body is not JSON: {why}", (fault,)) from None
+
+
+def query(request: web.Request, model: type[ModelT]) -> ModelT:
+    """Read the query parameters; a parameter given twice is refused like any other wrong value."""
+    values = {name: request.query.getall(name) for name in request.query}
+    try:
+        return model.model_validate({name: many[0] if len(many) == 1 else many for name, many in values.items()})
+    except ValidationError as error:
+        raise invalid_fields(error) from None
+
+
+def job_id(request: web.Request) -> UUID:
+    """The job that the path names."""
+    try:
+        return JobPath.model_validate(dict(request.match_info)).job_id
+    except ValidationError as error:
+        raise invalid_fields(error) from None
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The client's key for this request, if it gave one."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    try:
+        return TypeAdapter(IdempotencyKey).validate_python(key)
+    except ValidationError:
+        raise invalid(
+            FieldError(field="Idempotency-Key", message="must be 1 to 255 printable ASCII characters")
+        ) from None

@@ -1,0 +1,114 @@
+"""What clients may send over HTTP. Unknown fields are refused, so that a typing error is noticed."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import re2  # type: ignore[import-untyped]  # google-re2 ships no types
+from ada_url import URL
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from tallyho_addresses import is_public_host
+from tallyho_contracts.crawls import CrawlOptions, Pattern
+from tallyho_contracts.event import Text, Url
+from tallyho_contracts.jobs import JobCreate, JobsQuery
+from tallyho_contracts.pages import PageState
+
+MAX_NAME = 200
+
+
+def _usable_seed(seed: str, info: ValidationInfo) -> str:
+    """The crawler parses with the same library; a host name is resolved, and checked again, only there."""
+    try:
+        url = URL(seed)
+    except ValueError:
+        raise ValueError("must be an absolute URL such as https://example.com/docs/") from None
+    if url.protocol not in ("http:", "https:"):
+        raise ValueError("must be an http or https URL")
+    allow_private = bool(info.context and info.context["allow_private_addresses"])
+    if not allow_private and is_public_host(url.hostname) is False:
+        raise ValueError(f"{url.hostname} is not a public address")
+    return seed
+
+
+def _compiling_pattern(pattern: str) -> str:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0]
+        raise ValueError(f"is no RE2 pattern: {reason.decode() if isinstance(reason, bytes) else reason}") from None
+    return pattern
+
+
+Seed = Annotated[Url, AfterValidator(_usable_seed)]
+Patterns = tuple[Annotated[Pattern, AfterValidator(_compiling_pattern)], ...]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+$", max_length=255)]
+
+
+def _described(field: str) -> Any:
+    """The contract's own bound and words, for a field that is checked further here."""
+    return Field(default=(), max_length=100, description=CrawlOptions.model_fields[field].description)
+
+
+class SubmittedOptions(CrawlOptions):
+    """The options of a crawl as a client sends them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include: Patterns = _described("include")
+    exclude: Patterns = _described("exclude")
+
+
+class SubmittedJob(BaseModel):
+    """The body of `POST /v1/jobs`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000, description="Where the crawl starts.")
+    name: Text = Field(default="", max_length=MAX_NAME, description="Shown in lists; the first seed if not given.")
+    options: SubmittedOptions = SubmittedOptions()
+
+    def to_create(self, job_id: UUID, idempotency_key: str | None) -> JobCreate:
+        """The tracker's request for this body."""
+        return JobCreate(
+            job_id=job_id,
+            idempotency_key=idempotency_key,
+            name=self.name or self.seeds[0].partition("://")[2].rstrip("/")[:MAX_NAME],
+            seeds=self.seeds,
+            options=CrawlOptions(**self.options.model_dump()),
+        )
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoParameters(_Parameters):
+    """A request that takes no query parameter."""
+
+
+class JobPath(_Parameters):
+    """The job that a path names."""
+
+    job_id: UUID
+
+
+class JobListParameters(JobsQuery):
+    """The query of `GET /v1/jobs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DocumentListParameters(_Parameters):
+    """The query of `GET /v1/jobs/{job_id}/documents`."""
+
+    after: int = Field(default=0, ge=0, description="The last ordinal already seen.")
+    limit: int = Field(default=100, ge=1, le=1000, description="As JSON Lines: all of them unless given.")
+
+
+class PageListParameters(_Parameters):
+    """The query of `GET /v1/jobs/{job_id}/pages`."""
+
+    state: PageState | None = None
+    after: UUID | None = Field(default=None, description="The last page id already seen.")
+    limit: int = Field(default=100, ge=1, le=1000)

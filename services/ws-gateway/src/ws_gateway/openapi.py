@@ -1,0 +1,150 @@
+"""The OpenAPI 3.1 document, from the models that check the requests and make the replies."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from tallyho_contracts.documents import Document, DocumentList
+from tallyho_contracts.jobs import Job, JobList
+from tallyho_contracts.pages import PageList
+
+from ws_gateway.inputs import DocumentListParameters, JobListParameters, PageListParameters, SubmittedJob
+from ws_gateway.problems import MAX_BODY_BYTES, Problem
+
+SCHEMAS = "#/components/schemas/"
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path, and what it takes and returns."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    replies: dict[int, type[BaseModel]]
+    problems: tuple[int, ...] = ()
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+
+
+_JOB = "/v1/jobs/{job_id}"
+OPERATIONS = (
+    Operation(
+        "post", "/v1/jobs", "submitJob", "Submit a crawl", {201: Job, 200: Job}, (400, 409, 413), body=SubmittedJob
+    ),
+    Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
+    Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
+    Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
+    Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),
+    Operation("post", f"{_JOB}/resume", "resumeJob", "Resume a paused job", {202: Job}, (404, 409)),
+    Operation(
+        "get", f"{_JOB}/documents", "listDocuments", "List a job's documents by ordinal, or stream them as JSON Lines",
+        {200: DocumentList}, (404,), query=DocumentListParameters,
+    ),
+    Operation(
+        "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters
+    ),
+)  # fmt: skip
+# Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.
+_ALWAYS = (422, 500, 503)
+
+
+def document() -> Schema:
+    """The document, complete."""
+    schemas = _component_schemas()
+    paths: dict[str, Schema] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tallyho",
+            "version": "1",
+            "summary": "Submit a crawl. Watch an exact document count, live.",
+            "description": "Live states come over the WebSocket at `/v1/ws`.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def serve(content: Schema) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A handler that returns the document."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response(content)
+
+    return handler
+
+
+def _component_schemas() -> dict[str, Schema]:
+    written: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization"), (Document, "serialization")]
+    read: list[tuple[type[BaseModel], JsonSchemaMode]] = []
+    for operation in OPERATIONS:
+        written += [(model, "serialization") for model in operation.replies.values()]
+        read += [(model, "validation") for model in (operation.body, operation.query) if model]
+    _, definitions = models_json_schema(
+        [*dict.fromkeys(written), *dict.fromkeys(read)], ref_template=SCHEMAS + "{model}"
+    )
+    schemas: dict[str, Schema] = definitions["$defs"]
+    return schemas
+
+
+def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
+    described: Schema = {"operationId": operation.name, "summary": operation.summary}
+    if parameters := _parameters(operation, schemas):
+        described["parameters"] = parameters
+    if operation.body:
+        described["requestBody"] = {
+            "required": True,
+            "description": f"At most {MAX_BODY_BYTES:,} bytes.",
+            "content": {"application/json": _ref(operation.body)},
+        }
+    described["responses"] = {
+        **{str(status): _reply(operation, status, model) for status, model in operation.replies.items()},
+        **{str(status): _problem(status) for status in sorted({*operation.problems, *_ALWAYS})},
+    }
+    return described
+
+
+def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema]:
+    parameters: list[Schema] = []
+    if "{job_id}" in operation.path:
+        job_id = {"type": "string", "format": "uuid"}
+        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": job_id})
+    if operation.query:
+        # A query is no component of its own: its properties become parameters.
+        properties = schemas.pop(operation.query.__name__)["properties"]
+        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    if operation.name == "submitJob":
+        key = {"type": "string", "minLength": 1, "maxLength": 255}
+        about = "The same key and body again return the first job; another body is a conflict."
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": key})
+    return parameters
+
+
+def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
+    content = {"application/json": _ref(model)}
+    if model is DocumentList:
+        content["application/jsonl"] = _ref(Document)
+    reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}
+    if operation.name == "submitJob":
+        reply["headers"] = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}
+    return reply
+
+
+def _problem(status: int) -> Schema:
+    return {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": _ref(Problem)}}
+
+
+def _ref(model: type[BaseModel]) -> Schema:
+    return {"schema": {"$ref": SCHEMAS + model.__name__}}

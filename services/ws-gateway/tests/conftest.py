@@ -1,0 +1,183 @@
+"""The gateway on a real port of this process, with a tracker of a few lines behind its request port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import ClientWebSocketResponse
+from aiohttp.test_utils import TestClient, TestServer
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery
+from tallyho_contracts.event import Message
+from tallyho_contracts.jobs import (
+    Job,
+    JobCancel,
+    JobCreate,
+    JobCreated,
+    JobGet,
+    JobList,
+    JobsQuery,
+    JobState,
+    JobStatus,
+)
+from tallyho_contracts.pages import PageList, PagesQuery
+from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
+from ws_gateway.app import Readiness, build_app
+from ws_gateway.hub import Hub
+
+NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
+
+StateFactory = Callable[..., JobState]
+Frame = dict[str, Any]
+
+
+def make_state(job: int | UUID, revision: int = 1, status: str = "running", documents: int = 0) -> JobState:
+    ended = JobStatus(status).is_terminal
+    return JobState(
+        job_id=job if isinstance(job, UUID) else UUID(int=job),
+        revision=revision,
+        status=JobStatus(status),
+        progress_text=f"0 pending, 0 running, {documents} completed, 0 failed",
+        timestamp=NOON,
+        total_children=documents,
+        pending_children=0,
+        running_children=0,
+        completed_children=documents,
+        failed_children=0,
+        skipped_children=0,
+        cancelled_children=0,
+        document_count=documents,
+        documents_per_second=0,
+        created_at=NOON,
+        started_at=NOON,
+        finished_at=NOON if ended else None,
+    )
+
+
+def make_job(state: JobState) -> Job:
+    return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
+
+
+class FakeTracker:
+    """Answers requests as the job tracker does; `away` makes it silent, `before_reply` runs before each answer."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[UUID, Job] = {}
+        self.keys: dict[str, JobCreate] = {}
+        self.documents: list[Document] = []
+        self.asked: list[Message] = []
+        self.away = False
+        self.before_reply: Callable[[], Awaitable[None] | None] = lambda: None
+
+    async def ask(self, message: Message) -> Any:
+        self.asked.append(message)
+        if self.away:
+            raise RequestTimedOut("no answer")
+        if waiting := self.before_reply():
+            await waiting
+        match message:
+            case JobCreate():
+                return self._create(message)
+            case JobsQuery():
+                return JobList(
+                    jobs=tuple(JobState(**job.model_dump()) for job in self.jobs.values() if _wanted(job, message))
+                )
+            case DocumentsQuery():
+                self._known(message.job_id)
+                found = [one for one in self.documents if one.ordinal > message.after][: message.limit]
+                more = bool(found) and found[-1].ordinal < len(self.documents)
+                return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
+            case JobCancel() | JobGet():
+                return self._known(message.job_id)
+            case PagesQuery():
+                self._known(message.job_id)
+                return PageList(pages=())
+            case _:
+                raise AssertionError(message)
+
+    def add(self, state: JobState) -> JobState:
+        self.jobs[state.job_id] = make_job(state)
+        return state
+
+    def _known(self, job_id: UUID) -> Job:
+        if job_id not in self.jobs:
+            raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message=f"no job {job_id}", field="job_id"))
+        return self.jobs[job_id]
+
+    def _create(self, message: JobCreate) -> JobCreated:
+        key = message.idempotency_key
+        if key and key in self.keys:
+            first = self.keys[key]
+            if first.model_dump(exclude={"job_id"}) != message.model_dump(exclude={"job_id"}):
+                raise RequestRefused(Refused(code=ErrorCode.CONFLICT, message="another request used this key"))
+            return JobCreated(job=self.jobs[first.job_id], created=False)
+        job = make_job(make_state(message.job_id, status="pending"))
+        job = self.jobs[message.job_id] = job.model_copy(
+            update={"seeds": message.seeds, "name": message.name, "options": message.options}
+        )
+        if key:
+            self.keys[key] = message
+        return JobCreated(job=job, created=True)
+
+
+def _wanted(job: Job, query: JobsQuery) -> bool:
+    return not (query.live and job.status.is_terminal)
+
+
+class Watcher:
+    """A WebSocket client that keeps what it receives."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def send(self, type_: str, **payload: Any) -> None:
+        await self.socket.send_json({"type": type_, "payload": payload})
+
+    async def next(self) -> Frame:
+        frame: Frame = await self.socket.receive_json(timeout=5)
+        return frame
+
+    async def answer_to(self, type_: str, **payload: Any) -> Frame:
+        await self.send(type_, **payload)
+        return await self.next()
+
+    async def states_until(self, job_id: UUID, revision: int) -> list[Frame]:
+        """The payloads up to this one of this job."""
+        payloads = []
+        while True:
+            frame = await self.next()
+            assert frame["type"] == "parent_job_progress"
+            payloads.append(frame["payload"])
+            if payloads[-1]["job_id"] == str(job_id) and payloads[-1]["revision"] >= revision:
+                return payloads
+
+
+class Gateway:
+    """The application under test: feed `hub`, look at what comes out over HTTP."""
+
+    def __init__(self, http: TestClient[Any, Any], hub: Hub, tracker: FakeTracker, readiness: Readiness) -> None:
+        self.http = http
+        self.hub = hub
+        self.tracker = tracker
+        self.readiness = readiness
+
+    async def watch(self, path: str = "/ws", **headers: str) -> Watcher:
+        return Watcher(await self.http.ws_connect(path, headers=headers))
+
+
+@pytest.fixture
+def state() -> StateFactory:
+    return make_state
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    hub, tracker = Hub(), FakeTracker()
+    readiness = Readiness(is_connected=asyncio.Event().is_set)
+    app = build_app(hub, tracker.ask, readiness, allow_private_addresses=False)
+    async with TestClient(TestServer(app)) as http:
+        yield Gateway(http, hub, tracker, readiness)

@@ -1,0 +1,70 @@
+"""What a client's frame is read as, and what the answer says when it can't be."""
+
+import json
+import struct
+from collections.abc import Callable
+
+import pytest
+from tallyho_contracts.jobs import Job, JobState
+from ws_gateway import frames
+from ws_gateway.frames import BadFrameError
+
+JOB = "00000000-0000-0000-0000-000000000001"
+
+
+def test_state_of_a_job_is_forwarded_whole(state: Callable[..., JobState]) -> None:
+    sent = state(1, 3, documents=0)
+
+    frame = json.loads(frames.progress(sent))
+
+    assert frame["type"] == "parent_job_progress"
+    assert frame["payload"] == sent.model_dump(mode="json")
+
+
+def test_payload_of_a_job_is_its_state(state: Callable[..., JobState]) -> None:
+    sent = state(1, 3)
+    job = Job(**sent.model_dump(), seeds=("https://example.com/",), options={})
+
+    assert frames.progress(job) == frames.progress(sent)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "field"),
+    [
+        ("hello", "not_json", None),
+        ("", "not_json", None),
+        ("[]", "invalid", "frame"),
+        ("{}", "invalid", "type"),
+        ('{"type": 5}', "unknown_type", "type"),
+        ('{"type": "shout", "payload": {}}', "unknown_type", "type"),
+        ('{"type": "subscribe"}', "invalid", "payload"),
+        ('{"type": "subscribe", "payload": 7}', "invalid", "payload"),
+        ('{"type": "subscribe", "payload": {}}', "invalid", "job_id"),
+        ('{"type": "subscribe", "payload": {"job_id": "x"}}', "invalid", "job_id"),
+        (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "revision": -1}}}}', "invalid", "revision"),
+        (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "revision": "1"}}}}', "invalid", "revision"),
+        (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "since": 1}}}}', "invalid", "since"),
+        (f'{{"type": "unsubscribe", "payload": {{"job": "{JOB}"}}}}', "invalid", "job_id"),
+        ("[" * 8000, "not_json", None),
+    ],
+)
+def test_frame_that_cannot_be_used_is_answered_with_its_fault(text: str, code: str, field: str | None) -> None:
+    with pytest.raises(BadFrameError) as bad:
+        frames.parse(text)
+
+    assert (bad.value.error.code, bad.value.error.field) == (code, field)
+    assert bad.value.error.message
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_text_frame_has_the_length_that_the_protocol_says(size: int) -> None:
+    frame = frames.on_the_wire(b"x" * size)
+
+    assert frame[0] == 0x81
+    if size < 126:
+        assert frame[1] == size
+    elif size < 65_536:
+        assert frame[1:4] == b"\x7e" + struct.pack("!H", size)
+    else:
+        assert frame[1:10] == b"\x7f" + struct.pack("!Q", size)
+    assert frame.endswith(b"x" * size)

@@ -1,0 +1,327 @@
+"""The WebSocket over a real port: what a client gets, and that no client gets in another's way."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import WSMsgType, WSServerHandshakeError
+from tallyho_contracts.jobs import JobState
+from ws_gateway import connection, sockets
+
+State = Callable[..., JobState]
+ONE, TWO = UUID(int=1), UUID(int=2)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/ws", "/v1/ws"])
+async def test_client_that_sends_nothing_gets_the_live_jobs_then_every_change(
+    gateway: Any, state: State, path: str
+) -> None:
+    gateway.hub.offer(state(1, 4, documents=3))
+    watcher = await gateway.watch(path)
+
+    first = await watcher.next()
+    gateway.hub.offer(state(2, 1, documents=0))
+    then = await watcher.next()
+
+    assert first == {"type": "parent_job_progress", "payload": state(1, 4, documents=3).model_dump(mode="json")}
+    assert then["payload"]["job_id"] == str(TWO)
+    assert then["payload"]["document_count"] == 0
+
+
+async def test_burst_arrives_as_its_newest_state(gateway: Any, state: State) -> None:
+    watcher = await gateway.watch()
+    for revision in range(1, 1001):
+        gateway.hub.offer(state(1, revision, documents=revision))
+
+    payloads = await watcher.states_until(ONE, 1000)
+
+    assert [payload["document_count"] for payload in payloads] == [1000]
+
+
+async def test_end_of_a_job_does_not_wait_for_the_next_flush(
+    gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FLUSH_SECONDS", 3600.0)
+    watcher = await gateway.watch()
+
+    gateway.hub.offer(state(1, 1))
+    gateway.hub.offer(state(2, 1, "completed"))
+
+    assert (await watcher.next())["payload"]["job_id"] == str(ONE)
+    assert (await watcher.next())["payload"]["status"] == "completed"
+
+
+async def test_subscriber_gets_the_answer_then_the_snapshot_then_newer_states(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 5, documents=0))
+    watcher = await gateway.watch()
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+    snapshot = await watcher.next()
+    gateway.hub.offer(state(2, 9))
+    gateway.hub.offer(state(1, 4))
+    gateway.hub.offer(state(1, 6))
+    newer = await watcher.next()
+
+    assert answer == {
+        "type": "subscribed",
+        "payload": {"job_id": str(ONE), "outcome": "snapshot", "revision": 5},
+    }
+    assert snapshot["payload"] == state(1, 5, documents=0).model_dump(mode="json")
+    assert (newer["payload"]["job_id"], newer["payload"]["revision"]) == (str(ONE), 6)
+
+
+async def test_finished_job_can_be_subscribed_to(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 5, "completed", documents=41))
+    watcher = await gateway.watch()
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+    snapshot = await watcher.next()
+
+    assert answer["payload"]["outcome"] == "snapshot"
+    assert (snapshot["payload"]["status"], snapshot["payload"]["document_count"]) == ("completed", 41)
+
+
+async def test_subscriber_that_names_the_newest_revision_is_up_to_date(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 5))
+    watcher = await gateway.watch()
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE), revision=5)
+    gateway.hub.offer(state(1, 6))
+    newer = await watcher.next()
+
+    assert answer["payload"] == {"job_id": str(ONE), "outcome": "up_to_date", "revision": 5}
+    assert newer["payload"]["revision"] == 6
+
+
+async def test_state_announced_while_the_snapshot_is_fetched_is_not_lost(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 5))
+    gateway.tracker.before_reply = lambda: gateway.hub.offer(state(1, 6, "completed")) and None
+    watcher = await gateway.watch()
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+    snapshot = await watcher.next()
+
+    assert answer["payload"]["revision"] == 6
+    assert (snapshot["payload"]["revision"], snapshot["payload"]["status"]) == (6, "completed")
+
+
+async def test_unsubscribed_job_is_silent(gateway: Any, state: State) -> None:
+    watcher = await gateway.watch()
+    for job in (ONE, TWO):
+        gateway.tracker.add(state(job, 1))
+        await watcher.answer_to("subscribe", job_id=str(job))
+        await watcher.next()
+
+    answer = await watcher.answer_to("unsubscribe", job_id=str(ONE))
+    gateway.hub.offer(state(1, 2))
+    gateway.hub.offer(state(2, 2))
+    newer = await watcher.next()
+
+    assert answer == {"type": "unsubscribed", "payload": {"job_id": str(ONE)}}
+    assert newer["payload"]["job_id"] == str(TWO)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "field"),
+    [
+        ("hello", "not_json", None),
+        (b"\x00", "not_text", None),
+        ('{"type": "shout"}', "unknown_type", "type"),
+        ('{"type": "subscribe", "payload": {"job_id": "x"}}', "invalid", "job_id"),
+        (f'{{"type": "subscribe", "payload": {{"job_id": "{TWO}"}}}}', "not_found", "job_id"),
+    ],
+)
+async def test_bad_frame_is_answered_and_the_connection_goes_on(
+    gateway: Any, state: State, frame: str | bytes, code: str, field: str | None
+) -> None:
+    gateway.tracker.add(state(1, 1))
+    watcher = await gateway.watch()
+
+    await watcher.socket.send_frame(
+        frame if isinstance(frame, bytes) else frame.encode(),
+        WSMsgType.BINARY if isinstance(frame, bytes) else WSMsgType.TEXT,
+    )
+    error = await watcher.next()
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+
+    assert error["type"] == "error"
+    assert (error["payload"]["code"], error["payload"].get("field")) == (code, field)
+    assert answer["type"] == "subscribed"
+
+
+async def test_subscription_the_tracker_does_not_answer_is_an_error(gateway: Any) -> None:
+    gateway.tracker.away = True
+    watcher = await gateway.watch()
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+
+    assert (answer["type"], answer["payload"]["code"]) == ("error", "unavailable")
+    assert gateway.hub.unsettled() == set()
+
+
+async def test_frame_over_16_kilobytes_ends_the_connection(gateway: Any) -> None:
+    watcher = await gateway.watch()
+
+    await watcher.socket.send_str(" " * 16_385)
+    message = await watcher.socket.receive(timeout=5)
+
+    assert message.type is WSMsgType.CLOSE
+    assert watcher.socket.close_code == 1009
+
+
+async def test_other_site_can_not_open_a_socket(gateway: Any) -> None:
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await gateway.watch(Origin="https://evil.example")
+    own = await gateway.watch(Origin=str(gateway.http.make_url("/")).rstrip("/"))
+
+    assert refused.value.status == 403
+    assert not own.socket.closed
+
+
+async def test_plain_request_to_the_socket_is_a_problem(gateway: Any) -> None:
+    response = await gateway.http.get("/ws")
+
+    assert response.status == 400
+    assert response.content_type == "application/problem+json"
+
+
+async def test_compression_is_never_agreed(gateway: Any) -> None:
+    watcher = await gateway.http.ws_connect("/ws", compress=15)
+
+    assert not watcher.compress
+
+
+async def test_client_is_pinged_where_browser_code_can_see_it(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    watcher = await gateway.watch()
+
+    pings = [await watcher.next(), await watcher.next()]
+    await watcher.send("pong")
+
+    assert pings == [{"type": "ping", "payload": {}}] * 2
+
+
+async def test_restart_closes_with_a_time_to_come_back(gateway: Any) -> None:
+    watchers = [await gateway.watch() for _ in range(5)]
+
+    closing = asyncio.create_task(sockets.close_all(gateway.http.app))
+    messages = [await watcher.socket.receive(timeout=5) for watcher in watchers]
+    await closing
+
+    reasons = [json.loads(message.extra) for message in messages]
+    assert {message.data for message in messages} == {1012}
+    assert all(500 <= reason["retry_ms"] <= 5000 for reason in reasons)
+    assert len({reason["retry_ms"] for reason in reasons}) > 1
+
+
+async def test_client_that_left_is_forgotten(gateway: Any) -> None:
+    watcher = await gateway.watch()
+    await watcher.socket.close()
+
+    await eventually(lambda: not gateway.http.app[sockets.CONNECTIONS])
+
+
+class StalledClient:
+    """Opens a WebSocket and never reads from it."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+
+    def is_cut_off(self) -> bool:
+        """Whether the kernel has seen the reset."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+Stall = Callable[[int], StalledClient]
+
+
+@pytest.fixture
+def stall() -> Iterator[Stall]:
+    with ExitStack() as stack:
+
+        def open_one(port: int) -> StalledClient:
+            client = StalledClient(port)
+            stack.callback(client.socket.close)
+            return client
+
+        yield open_one
+
+
+async def test_stalled_client_delays_nobody_and_is_cut_off(
+    gateway: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.005)
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 1.0)
+    stalled = stall(gateway.http.port)
+    watcher = await gateway.watch()
+    connections = gateway.http.app[sockets.CONNECTIONS]
+    await eventually(lambda: len(connections) == 2)
+
+    received = 0
+    revision = 0
+    async with asyncio.timeout(20):
+        while len(connections) > 1:  # until the stalled one is gone
+            revision += 1
+            for job in range(200):
+                gateway.hub.offer(state(job, revision))
+            received += len(await watcher.states_until(UUID(int=199), revision))
+
+    assert stalled.is_cut_off()
+    assert received >= 200 * revision
+
+
+async def test_stalled_client_holds_one_state_a_job(
+    gateway: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.001)
+    stall(gateway.http.port)
+    connections = gateway.http.app[sockets.CONNECTIONS]
+    await eventually(lambda: len(connections) == 1)
+    [only] = connections
+
+    for revision in range(1, 3001):
+        gateway.hub.offer(state(revision % 20, revision))
+        if revision % 10 == 0:
+            await asyncio.sleep(0.001)
+
+    assert len(only.client.pending) <= 20
+    assert only._transport.get_write_buffer_size() < 1_000_000
+
+
+async def test_client_that_sends_but_never_reads_is_not_answered_without_bound(
+    gateway: Any, stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.5)
+    stalled = stall(gateway.http.port)
+    connections = gateway.http.app[sockets.CONNECTIONS]
+    await eventually(lambda: len(connections) == 1)
+    stalled.socket.setblocking(False)
+    nonsense = b"\x81\x82\x00\x00\x00\x00hi" * 1000
+
+    async with asyncio.timeout(20):
+        while connections:
+            try:
+                stalled.socket.send(nonsense)
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+            except OSError:
+                break
+
+    await eventually(lambda: not connections)

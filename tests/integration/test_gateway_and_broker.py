@@ -1,0 +1,165 @@
+"""The gateway on a real broker, with the other end of its requests and states played by the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import pytest
+from aiohttp import ClientWebSocketResponse
+from aiohttp.test_utils import TestClient, TestServer
+from tallyho_backing_services import BackingServices
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.event import Message
+from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState, JobStatus
+from tallyho_contracts.registry import EVENTS
+from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_messaging.connection import Amqp
+from tallyho_messaging.requests import RequestRefused, serve
+from tallyho_messaging.topology import TRACKER_COMMANDS
+from tallyho_messaging.wire import AnyEvent, event_of
+from ws_gateway.app import Readiness, build_app
+from ws_gateway.hub import Hub
+from ws_gateway.tracker import Tracker
+
+NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
+
+
+def job(job_id: UUID, revision: int, status: JobStatus = JobStatus.RUNNING, documents: int = 0) -> Job:
+    return Job(
+        job_id=job_id,
+        revision=revision,
+        status=status,
+        progress_text="",
+        timestamp=NOON,
+        total_children=documents,
+        pending_children=0,
+        running_children=0,
+        completed_children=documents,
+        failed_children=0,
+        skipped_children=0,
+        cancelled_children=0,
+        document_count=documents,
+        documents_per_second=0,
+        created_at=NOON,
+        seeds=("https://example.com/",),
+        options=CrawlOptions(),
+    )
+
+
+class TrackerDouble:
+    """Answers `job.get` and `job.list` from `jobs`, and announces states, on the real broker."""
+
+    def __init__(self, amqp: Amqp) -> None:
+        self.jobs: dict[UUID, Job] = {}
+        self._amqp = amqp
+
+    async def answer(self, event: AnyEvent) -> Message:
+        if isinstance(event.data, JobsQuery):
+            live = [JobState(**job.model_dump()) for job in self.jobs.values() if not job.status.is_terminal]
+            return JobList(jobs=tuple(live))
+        assert isinstance(event.data, JobGet)
+        if event.data.job_id not in self.jobs:
+            raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message="no such job", field="job_id"))
+        return self.jobs[event.data.job_id]
+
+    async def announce(self, job: Job) -> None:
+        self.jobs[job.job_id] = job
+        event = event_of(JobState(**job.model_dump()), source="test", subject=job.job_id)
+        message = aio_pika.Message(
+            event.model_dump_json().encode(), content_type="application/cloudevents+json", type=event.type
+        )
+        await self._amqp.publisher.publish(EVENTS, f"{event.type}.{job.job_id}", message)
+
+
+@pytest.fixture
+async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
+    double, stop = TrackerDouble(amqp), asyncio.Event()
+    serving = asyncio.create_task(serve(amqp, TRACKER_COMMANDS, double.answer, is_transient=lambda _: False, stop=stop))
+    yield double
+    stop.set()
+    await serving
+
+
+@pytest.fixture
+async def gateway(amqp_url: str) -> AsyncIterator[TestClient[Any, Any]]:
+    hub, link = Hub(), Tracker(timeout_seconds=2)
+    readiness = Readiness(is_connected=link.connected.is_set)
+    app = build_app(hub, link.ask, readiness, allow_private_addresses=False)
+    following = asyncio.create_task(link.follow(amqp_url, hub))
+    async with TestClient(TestServer(app)) as client:
+        async with asyncio.timeout(10):
+            await link.connected.wait()
+        yield client
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def next_state(socket: ClientWebSocketResponse) -> JobState:
+    async with asyncio.timeout(30):
+        while True:
+            frame = await socket.receive_json()
+            if frame["type"] == "parent_job_progress":
+                return JobState(**frame["payload"])
+
+
+async def test_announced_state_reaches_the_watchers_with_its_zero(
+    tracker: TrackerDouble, gateway: TestClient[Any, Any]
+) -> None:
+    socket = await gateway.ws_connect("/ws")
+    job_id = uuid4()
+
+    await tracker.announce(job(job_id, 1))
+    state = await next_state(socket)
+
+    assert (state.job_id, state.revision, state.document_count) == (job_id, 1, 0)
+
+
+async def test_job_that_was_live_before_the_gateway_is_shown_first(
+    tracker: TrackerDouble, amqp_url: str, request: pytest.FixtureRequest
+) -> None:
+    before = job(uuid4(), 7, documents=3)
+    tracker.jobs[before.job_id] = before
+    gateway: TestClient[Any, Any] = request.getfixturevalue("gateway")
+
+    state = await next_state(await gateway.ws_connect("/ws"))
+
+    assert (state.job_id, state.revision, state.document_count) == (before.job_id, 7, 3)
+
+
+async def test_job_is_read_from_the_tracker_and_an_unknown_one_is_not_found(
+    tracker: TrackerDouble, gateway: TestClient[Any, Any]
+) -> None:
+    known = job(uuid4(), 2, JobStatus.COMPLETED, documents=41)
+    tracker.jobs[known.job_id] = known
+
+    found = await gateway.get(f"/v1/jobs/{known.job_id}")
+    missing = await gateway.get(f"/v1/jobs/{uuid4()}")
+
+    assert (await found.json())["document_count"] == 41
+    assert (missing.status, (await missing.json(content_type=None))["code"]) == (404, "not_found")
+
+
+async def test_end_that_was_missed_while_the_broker_was_away_is_sent_when_it_is_back(
+    tracker: TrackerDouble, gateway: TestClient[Any, Any], backing: BackingServices
+) -> None:
+    job_id = uuid4()
+    everything, one = await gateway.ws_connect("/ws"), await gateway.ws_connect("/ws")
+    await tracker.announce(job(job_id, 1))
+    assert (await next_state(everything)).revision == 1
+    await one.send_json({"type": "subscribe", "payload": {"job_id": str(job_id)}})
+    assert (await next_state(one)).revision == 1
+
+    await asyncio.to_thread(backing.broker.kill)
+    tracker.jobs[job_id] = job(job_id, 9, JobStatus.COMPLETED, documents=5)  # announced to nobody
+    away = await gateway.get(f"/v1/jobs/{job_id}")
+    ready = await gateway.get("/readyz")
+    await asyncio.to_thread(backing.broker.start)
+    states = [await next_state(everything), await next_state(one)]
+
+    assert (away.status, ready.status) == (503, 200)
+    assert [(state.status, state.revision, state.document_count) for state in states] == [
+        (JobStatus.COMPLETED, 9, 5)
+    ] * 2
