@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,8 @@ from tallyho_messaging.wire import AnyEvent, event_of
 from ws_gateway.app import Readiness, build_app
 from ws_gateway.hub import Hub
 from ws_gateway.tracker import Tracker
+
+Gateway = TestClient[Any, Any]
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
@@ -83,8 +86,8 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
     await serving
 
 
-@pytest.fixture
-async def gateway(amqp_url: str) -> AsyncIterator[TestClient[Any, Any]]:
+@asynccontextmanager
+async def running_gateway(amqp_url: str) -> AsyncIterator[Gateway]:
     hub, link = Hub(), Tracker(timeout_seconds=2)
     readiness = Readiness(is_connected=link.connected.is_set)
     app = build_app(hub, link.ask, readiness, allow_private_addresses=False)
@@ -97,6 +100,12 @@ async def gateway(amqp_url: str) -> AsyncIterator[TestClient[Any, Any]]:
     await asyncio.gather(following, return_exceptions=True)
 
 
+@pytest.fixture
+async def gateway(amqp_url: str) -> AsyncIterator[Gateway]:
+    async with running_gateway(amqp_url) as client:
+        yield client
+
+
 async def next_state(socket: ClientWebSocketResponse) -> JobState:
     async with asyncio.timeout(30):
         while True:
@@ -105,9 +114,7 @@ async def next_state(socket: ClientWebSocketResponse) -> JobState:
                 return JobState(**frame["payload"])
 
 
-async def test_announced_state_reaches_the_watchers_with_its_zero(
-    tracker: TrackerDouble, gateway: TestClient[Any, Any]
-) -> None:
+async def test_announced_state_reaches_the_watchers_with_its_zero(tracker: TrackerDouble, gateway: Gateway) -> None:
     socket = await gateway.ws_connect("/ws")
     job_id = uuid4()
 
@@ -117,20 +124,18 @@ async def test_announced_state_reaches_the_watchers_with_its_zero(
     assert (state.job_id, state.revision, state.document_count) == (job_id, 1, 0)
 
 
-async def test_job_that_was_live_before_the_gateway_is_shown_first(
-    tracker: TrackerDouble, amqp_url: str, request: pytest.FixtureRequest
-) -> None:
+async def test_job_that_was_live_before_the_gateway_is_shown_first(tracker: TrackerDouble, amqp_url: str) -> None:
     before = job(uuid4(), 7, documents=3)
     tracker.jobs[before.job_id] = before
-    gateway: TestClient[Any, Any] = request.getfixturevalue("gateway")
 
-    state = await next_state(await gateway.ws_connect("/ws"))
+    async with running_gateway(amqp_url) as gateway:
+        state = await next_state(await gateway.ws_connect("/ws"))
 
     assert (state.job_id, state.revision, state.document_count) == (before.job_id, 7, 3)
 
 
 async def test_job_is_read_from_the_tracker_and_an_unknown_one_is_not_found(
-    tracker: TrackerDouble, gateway: TestClient[Any, Any]
+    tracker: TrackerDouble, gateway: Gateway
 ) -> None:
     known = job(uuid4(), 2, JobStatus.COMPLETED, documents=41)
     tracker.jobs[known.job_id] = known
@@ -143,7 +148,7 @@ async def test_job_is_read_from_the_tracker_and_an_unknown_one_is_not_found(
 
 
 async def test_end_that_was_missed_while_the_broker_was_away_is_sent_when_it_is_back(
-    tracker: TrackerDouble, gateway: TestClient[Any, Any], backing: BackingServices
+    tracker: TrackerDouble, gateway: Gateway, backing: BackingServices
 ) -> None:
     job_id = uuid4()
     everything, one = await gateway.ws_connect("/ws"), await gateway.ws_connect("/ws")

@@ -175,7 +175,7 @@ def test_a_new_event_names_the_schema_of_its_type() -> None:
     )
 
     assert event.dataschema == "tallyho:/schemas/job.list.v1.json"
-    assert event.subject == str(JOB)
+    assert event.subject == JOB
     assert event_model(JobsQuery).model_validate_json(event.model_dump_json()) == event
 
 

@@ -30,13 +30,13 @@ def test_other_site_is_followed_only_if_allowed(url: str) -> None:
 
 
 def test_exclude_wins_over_include() -> None:
-    patterns = {"include": ["/docs/", "/blog/"], "exclude": [r"\.pdf$", "/blog/20[01]"]}
+    scope = Scope.of(CrawlOptions(include=("/docs/", "/blog/"), exclude=(r"\.pdf$", "/blog/20[01]")), SITES)
 
-    assert refusal("https://example.com/docs/a", **patterns) is None
-    assert refusal("https://example.com/blog/2020", **patterns) is None
-    assert refusal("https://example.com/docs/a.pdf", **patterns) == "excluded"
-    assert refusal("https://example.com/blog/2015", **patterns) == "excluded"
-    assert refusal("https://example.com/about", **patterns) == "not_included"
+    assert scope.refusal("https://example.com/docs/a", 1) is None
+    assert scope.refusal("https://example.com/blog/2020", 1) is None
+    assert scope.refusal("https://example.com/docs/a.pdf", 1) == "excluded"
+    assert scope.refusal("https://example.com/blog/2015", 1) == "excluded"
+    assert scope.refusal("https://example.com/about", 1) == "not_included"
 
 
 def test_pattern_that_blows_up_elsewhere_takes_linear_time() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from tallyho_contracts.event import NO_NUL, Message, Text, Url
+from tallyho_contracts.event import NO_NUL, Count, Message, SmallCount, Text, Url
 from tallyho_contracts.pages import SpawnedPage
 
 Pattern = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=1000)]
@@ -20,9 +20,10 @@ class CrawlOptions(Message):
     max_pages: int | None = Field(
         default=100_000,
         ge=1,
+        le=2**63 - 1,
         description="Stop at this many documents; none for no limit. Failed pages give their place back.",
     )
-    max_depth: int | None = Field(default=None, ge=0, description="Links from a seed; 0 crawls the seeds only.")
+    max_depth: SmallCount | None = Field(default=None, description="Links from a seed; 0 crawls the seeds only.")
     include: tuple[Pattern, ...] = Field(
         default=(),
         max_length=100,
@@ -34,7 +35,7 @@ class CrawlOptions(Message):
         description="RE2 patterns searched in a found URL; none may match. Seeds are exempt.",
     )
     same_site: bool = Field(default=True, description="Follow only links to the seeds' hosts and ports (www. ignored).")
-    max_failures: int | None = Field(default=None, ge=0, description="The job fails once more pages than this failed.")
+    max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
 
 
@@ -42,7 +43,7 @@ class CrawlStart(Message):
     """`crawl.start.v1`, job-tracker to crawler."""
 
     job_id: UUID
-    revision: int = Field(ge=0)
+    revision: Count
     seeds: tuple[Url, ...] = Field(min_length=1, max_length=1000)
     options: CrawlOptions = CrawlOptions()
 
@@ -51,7 +52,7 @@ class CrawlCommand(Message):
     """What `crawl.pause.v1`, `crawl.resume.v1` and `crawl.cancel.v1` carry, job-tracker to crawler."""
 
     job_id: UUID
-    revision: int = Field(ge=0)
+    revision: Count
 
 
 class CrawlPause(CrawlCommand):
@@ -77,7 +78,7 @@ class CrawlStarted(Message):
     """`crawl.started.v1`, crawler to job-tracker: the seeds are stored; these are their pages."""
 
     parent_job_id: UUID
-    pages: tuple[SpawnedPage, ...] = ()
+    pages: tuple[SpawnedPage, ...]
     rejected: tuple[RejectedSeed, ...] = ()
 
 
@@ -85,4 +86,4 @@ class CrawlStopped(Message):
     """`crawl.stopped.v1`, crawler to job-tracker: these pages were cancelled. A large job sends several."""
 
     parent_job_id: UUID
-    page_ids: tuple[UUID, ...] = ()
+    page_ids: tuple[UUID, ...]

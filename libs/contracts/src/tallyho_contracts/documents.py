@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from tallyho_contracts.event import Message, Text, Url
+from tallyho_contracts.event import Count, Message, Text, Url
 
 
 class Change(StrEnum):
@@ -33,7 +33,7 @@ class Document(Message):
     """A document of a job. `ordinal` is its dense number in the job, from 1 to the job's document count."""
 
     document_id: UUID
-    ordinal: int = Field(ge=1)
+    ordinal: int = Field(ge=1, le=2**63 - 1)
     page_id: UUID | None = None
     source_url: Url
     title: Text = ""
@@ -46,7 +46,7 @@ class DocumentsQuery(Message):
     """`job.documents.v1`, gateway to job-tracker: a keyset page of a job's documents, by ordinal."""
 
     job_id: UUID
-    after: int = Field(default=0, ge=0, description="The last ordinal already seen.")
+    after: Count = Field(default=0, description="The last ordinal already seen.")
     limit: int = Field(default=100, ge=1, le=1000)
 
 

@@ -17,6 +17,10 @@ NO_NUL = r"^[^\x00]*$"
 Text = Annotated[str, StringConstraints(pattern=NO_NUL)]
 Url = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=2048)]
 
+# Nor a number that its columns can't hold.
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+SmallCount = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
 
 class Message(BaseModel):
     """What all messages share: frozen; a reader ignores the fields that a newer writer added."""
@@ -32,12 +36,12 @@ class Event(Message, Generic[DataT]):
 
     specversion: Literal["1.0"] = "1.0"
     id: UUID
-    source: Text
-    type: Text
-    subject: Text
+    source: Annotated[Text, Field(min_length=1)]
+    type: Annotated[Text, Field(min_length=1)]
+    subject: UUID
     time: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
-    dataschema: Text
+    dataschema: Annotated[Text, Field(min_length=1)]
     traceparent: Annotated[Text | None, Field(description="W3C Trace Context of what caused this event.")] = None
     data: DataT
 
@@ -58,7 +62,7 @@ def new_event(data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID,
         id=id_,
         source=source,
         type=type_,
-        subject=str(subject),
+        subject=subject,
         time=time,
         dataschema=schema_address(type_),
         data=data,

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.event import Message, Text, Url
+from tallyho_contracts.event import Count, Message, Text, Url
 
 
 class JobStatus(StrEnum):
@@ -34,19 +34,19 @@ class JobState(Message):
     """
 
     job_id: UUID
-    revision: int = Field(ge=0)
+    revision: Count
     name: Text = ""
     status: JobStatus
     progress_text: Text
     timestamp: AwareDatetime
-    total_children: int = Field(ge=0)
-    pending_children: int = Field(ge=0)
-    running_children: int = Field(ge=0)
-    completed_children: int = Field(ge=0)
-    failed_children: int = Field(ge=0)
-    skipped_children: int = Field(ge=0)
-    cancelled_children: int = Field(ge=0)
-    document_count: int = Field(ge=0)
+    total_children: Count
+    pending_children: Count
+    running_children: Count
+    completed_children: Count
+    failed_children: Count
+    skipped_children: Count
+    cancelled_children: Count
+    document_count: Count
     documents_per_second: float = Field(ge=0, allow_inf_nan=False, description="Since the job started, on average.")
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None

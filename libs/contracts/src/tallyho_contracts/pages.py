@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from tallyho_contracts.event import Message, Text, Url
+from tallyho_contracts.event import Count, Message, SmallCount, Text, Url
 
 
 class Outcome(StrEnum):
@@ -32,7 +32,7 @@ class SpawnedPage(Message):
 
     page_id: UUID = Field(description="uuid5(parent_job_id, canonical url).")
     url: Url
-    depth: int = Field(ge=0)
+    depth: SmallCount
 
 
 class PageStarted(Message):
@@ -52,14 +52,14 @@ class PageFinished(Message):
     job_id: UUID = Field(description="The page's id (the child job).")
     parent_job_id: UUID
     url: Url
-    depth: int = Field(ge=0)
+    depth: SmallCount
     outcome: Outcome
     reason: Text | None = Field(default=None, max_length=200, description="Why it failed or was skipped.")
-    status_code: int | None = None
+    status_code: SmallCount | None = None
     document_id: UUID | None = None
-    spawned: tuple[SpawnedPage, ...] = ()
-    skipped_links: dict[Text, int] = Field(default={}, description="Links that were not followed, by reason.")
-    job_pages: int | None = Field(default=None, ge=0, description="How many pages the crawler had in this job by then.")
+    spawned: tuple[SpawnedPage, ...]
+    skipped_links: dict[Text, Count] = Field(default={}, description="Links that were not followed, by reason.")
+    job_pages: Count | None = Field(default=None, description="How many pages the crawler had in this job by then.")
     timestamp: AwareDatetime
 
 
@@ -68,10 +68,10 @@ class Page(Message):
 
     page_id: UUID
     url: Url | None = Field(default=None, description="None until the event that names it has arrived.")
-    depth: int | None = None
+    depth: SmallCount | None = None
     state: PageState
     reason: Text | None = None
-    status_code: int | None = None
+    status_code: SmallCount | None = None
     document_id: UUID | None = None
     finished_at: AwareDatetime | None = None
 

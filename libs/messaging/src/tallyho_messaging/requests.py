@@ -155,7 +155,7 @@ class _Responder:
             return Refused(code=ErrorCode.INTERNAL, message="the request failed; it was kept as a dead letter")
 
     async def _send(self, request: AbstractIncomingMessage, reply: Message, item: AnyEvent | Malformed) -> None:
-        subject = UUID(int=0) if isinstance(item, Malformed) else UUID(item.subject)
+        subject = UUID(int=0) if isinstance(item, Malformed) else item.subject
         event = event_of(reply, source=self._name, subject=subject)
         message = aio_pika.Message(
             event.model_dump_json().encode(),

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import TypeAdapter, ValidationError
-from tallyho_contracts.event import BATCH_CONTENT_TYPE, Event, Message, new_event
+from tallyho_contracts.event import BATCH_CONTENT_TYPE, Event, Message, event_model, new_event
 from tallyho_contracts.registry import MESSAGES, TYPE_OF
 
 AnyEvent = Event[Any]
@@ -77,15 +77,11 @@ def _in_words(error: ValidationError) -> Sequence[str]:
     return [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in first]
 
 
-def _model(name: str) -> type[AnyEvent]:
-    return cast("type[AnyEvent]", Event.__class_getitem__(MESSAGES[name].data))
-
-
 @cache
 def _adapter(name: str) -> TypeAdapter[AnyEvent]:
-    return TypeAdapter(_model(name))
+    return TypeAdapter(event_model(MESSAGES[name].data))
 
 
 @cache
 def _batch_adapter(name: str) -> TypeAdapter[list[AnyEvent]]:
-    return TypeAdapter(list[_model(name)])  # type: ignore[misc, arg-type]  # the model is known at run time only
+    return TypeAdapter(list[event_model(MESSAGES[name].data)])  # type: ignore[misc, arg-type]  # the model is known at run time only

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Self
 
 import aiohttp
-from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
 from crawler.content_encoding import ACCEPTED, Decoder, UndecodableError
@@ -19,6 +18,7 @@ from crawler.urls import join
 DOCUMENT_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain", "text/markdown"})
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
 _CHUNK = 64 * 1024
 _SNIFFED = 1024  # bytes that tell whether a body of no declared type is text
 _DNS_CACHE_SECONDS = 60
@@ -184,12 +184,12 @@ def failure(error: Exception) -> Failed:  # noqa: PLR0911  # one line for each t
         case aiohttp.ClientConnectorError(os_error=PrivateAddressError()):
             return Failed("private_address")
         case aiohttp.ClientConnectorDNSError(os_error=OSError(errno=code)):
-            return Failed("dns", retry=code != socket.EAI_NONAME)
+            return Failed("dns", retry=code not in (socket.EAI_NONAME, socket.EAI_NODATA))
         case UnicodeError():  # a name that the DNS can't express
             return Failed("dns")
         case aiohttp.ClientSSLError():
             return Failed("tls")
-        case aiohttp.ClientResponseError(__cause__=LineTooLong()):
+        case aiohttp.ClientResponseError(message=message) if message.startswith(_HEADERS_TOO_LARGE):
             return Failed("headers_too_large")
         case aiohttp.ClientPayloadError():
             return Failed("truncated", retry=True)

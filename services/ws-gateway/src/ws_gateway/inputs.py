@@ -8,7 +8,7 @@ from ada_url import URL
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 from tallyho_addresses import is_public_host
 from tallyho_contracts.crawls import CrawlOptions, Pattern
-from tallyho_contracts.event import Text, Url
+from tallyho_contracts.event import Count, Text, Url
 from tallyho_contracts.jobs import JobCreate, JobsQuery
 from tallyho_contracts.pages import PageState
 
@@ -102,7 +102,7 @@ class JobListParameters(JobsQuery):
 class DocumentListParameters(_Parameters):
     """The query of `GET /v1/jobs/{job_id}/documents`."""
 
-    after: int = Field(default=0, ge=0, description="The last ordinal already seen.")
+    after: Count = Field(default=0, description="The last ordinal already seen.")
     limit: int = Field(default=100, ge=1, le=1000, description="As JSON Lines: all of them unless given.")
 
 

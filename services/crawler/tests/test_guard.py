@@ -1,0 +1,148 @@
+"""No connection reaches an address that is not public, however it is written."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientConnectorError, ClientSession, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from crawler.fetch import Failed, Fetched, Fetcher
+from crawler.guard import PrivateAddressError, guarded_socket
+from crawler.urls import canonical
+
+HOSTS = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "0",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "0x7f.1",
+    "017700000001",
+    "0177.0.0.01",
+    "0177.0x0.0.1",
+    "127.0.0.1.",
+    "127。0。0。1",
+    "\uff11\uff12\uff17.0.0.1",
+    "%31%32%37.0.0.1",
+    "user:secret@127.0.0.1",
+    "localhost",
+    "LOCALHOST",
+    "[::1]",
+    "[::]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+    "[::127.0.0.1]",
+    "[::ffff:0.0.0.0]",
+    "[64:ff9b::127.0.0.1]",
+    "[64:ff9b:1::127.0.0.1]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::80ff:fffe]",
+    "169.254.169.254",
+    "[::ffff:169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::1]",
+    "[fd00:ec2::254]",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "100.100.100.200",
+    "192.0.0.192",
+    "198.18.0.1",
+    "192.88.99.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "[fe80::1]",
+    "[fec0::1]",
+    "[fc00::1]",
+    "[ff02::1]",
+    "[2001:db8::1]",
+    "[3fff::1]",
+    "[100::1]",
+]
+
+
+@asynccontextmanager
+async def local_server() -> AsyncIterator[tuple[int, list[str]]]:
+    """Listen on every address of this machine, and note who connects."""
+    connected: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer.get_extra_info("sockname")[0])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\nsecret")
+        writer.close()
+
+    everywhere = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    server = await asyncio.start_server(answer, sock=everywhere)
+    async with server:
+        yield server.sockets[0].getsockname()[1], connected
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_private_host_is_refused_in_every_form(host: str) -> None:
+    async with local_server() as (port, connected), Fetcher(user_agent="Tallyho/1", timeout=5) as fetcher:
+        url = canonical(f"http://{host}:{port}/")
+        assert url is not None
+        result = await fetcher.fetch(url)
+
+    assert result == Failed("private_address")
+    assert connected == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "localhost"])
+async def test_private_host_is_reached_where_allowed(host: str) -> None:
+    async with (
+        local_server() as (port, connected),
+        Fetcher(user_agent="Tallyho/1", timeout=5, allow_private=True) as fetcher,
+    ):
+        url = canonical(f"http://{host}:{port}/")
+        assert url is not None
+        result = await fetcher.fetch(url)
+
+    assert result == Fetched(200, "text/html", b"secret")
+    assert len(connected) == 1
+
+
+class Answers(AbstractResolver):
+    """A DNS that answers any name with these addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "127.0.0.1"], ["10.0.0.1", "::ffff:127.0.0.1", "::1"]])
+async def test_name_that_resolves_to_private_addresses_is_refused(addresses: list[str]) -> None:
+    connector = TCPConnector(resolver=Answers(*addresses), socket_factory=guarded_socket)
+    async with local_server() as (port, connected), ClientSession(connector=connector) as session:
+        with pytest.raises(ClientConnectorError) as refused:
+            await session.get(f"http://rebinding.example:{port}/")
+
+    assert isinstance(refused.value.os_error, PrivateAddressError)
+    assert connected == []
