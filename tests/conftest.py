@@ -1,4 +1,4 @@
-"""The real parts that tests run on: one broker and one PostgreSQL a session, a fresh database and empty queues a test."""
+"""The real parts that tests run on: a broker and a PostgreSQL a session, a fresh database and empty queues a test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

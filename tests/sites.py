@@ -1,4 +1,4 @@
-"""A made-up site with everything that makes counting hard: cycles, redirects, broken links, servers that fail at first."""
+"""A made-up site with what makes counting hard: cycles, redirects, broken links, pages that fail at first."""
 
 import threading
 import time
@@ -37,12 +37,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the standard library
         """Say nothing."""
 
 
 def _links(number: int, pages: int) -> str:
-    """Two children, a redirect to one of them, the start, a page on the way back, and every tenth time a broken link."""
+    """Two children, a redirect to one of them, the start, a page further up, and every tenth time a broken link."""
     children = [child for child in (2 * number + 1, 2 * number + 2) if child < pages]
     targets = [f"/{child}.html" for child in children] + [f"/old/{child}.html" for child in children[:1]]
     back = number // 3

@@ -180,6 +180,14 @@ async def test_watch_can_start_after_a_known_revision(gateway: "GatewayDouble") 
     assert gateway.subscriptions == [{"job_id": str(gateway.job_id), "revision": 5}]
 
 
+async def test_watch_after_the_terminal_state_ends_at_once(gateway: "GatewayDouble") -> None:
+    gateway.present = gateway.state(6, JobStatus.COMPLETED)
+    async with Tallyho(gateway.url) as client:
+        states = [state async for state in client.watch(gateway.job_id, revision=6)]
+
+    assert states == []
+
+
 async def test_documents_stream_goes_on_where_it_broke(gateway: "GatewayDouble") -> None:
     gateway.document_count = 250
     gateway.cut_documents_after = 120

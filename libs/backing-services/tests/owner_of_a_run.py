@@ -8,6 +8,6 @@ from pathlib import Path
 from tallyho_backing_services.run_folder import open_run_folder
 
 with open_run_folder(Path(sys.argv[1]), report=print) as run:
-    process = run.spawn("sleeper", sys.argv[2:], env=os.environ)
-    print(run.path, process.pid, flush=True)
+    run.spawn("sleeper", sys.argv[2:], env=os.environ)
+    print(run.path, flush=True)
     threading.Event().wait()

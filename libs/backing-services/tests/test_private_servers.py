@@ -14,9 +14,9 @@ from tallyho_backing_services import BackingServices, Server, open_backing_servi
 from tallyho_backing_services.downloads import postgres_from_wheel
 from tallyho_backing_services.errors import ServerFailedError
 from tallyho_backing_services.postgresql import start_postgres
-from tallyho_backing_services.processes import Stat, descendants, is_running, parse_stat
+from tallyho_backing_services.processes import Stat, descendants, is_running
 from tallyho_backing_services.rabbitmq import RabbitInstallation, start_rabbitmq
-from tallyho_backing_services.run_folder import open_run_folder
+from tallyho_backing_services.run_folder import open_run_folder, read_record
 
 LISTEN = "0A"
 OWNER = """
@@ -85,12 +85,13 @@ async def test_committed_row_survives_a_restart_of_the_database(services: Backin
     assert await query(services.database_url, f"SELECT count(*) FROM kept WHERE end_ = '{end}'") == 1
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
-async def test_confirmed_message_survives_a_restart_of_the_broker(services: BackingServices, end: str) -> None:
-    await publish(services.amqp_url)
-    await restart(services.broker, end)
+async def test_confirmed_message_survives_a_stop_and_a_kill_of_the_broker(services: BackingServices) -> None:
+    # In this order: RabbitMQ 3.10 loses its way to a quorum queue that is killed in the first second of its life.
+    for end in ("stop", "kill"):
+        await publish(services.amqp_url)
+        await restart(services.broker, end)
 
-    assert await consume(services.amqp_url) == b"kept"
+        assert await consume(services.amqp_url) == b"kept"
 
 
 async def restart(server: Server, end: str) -> None:
@@ -138,8 +139,9 @@ async def test_next_start_ends_the_servers_of_a_killed_owner(cache: Path) -> Non
     with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         folder = Path((await asyncio.to_thread(owner.stdout.readline)).strip())
-        orphans = [parse_stat(record.read_text()) for record in (folder / "processes").iterdir()]
-        orphans += [process for orphan in orphans for process in descendants(orphan.pid)]
+        recorded = [read_record(record) for record in (folder / "processes").iterdir()]
+        servers = [server for server in recorded if server is not None]
+        orphans = [process for server in servers for process in (server, *descendants(server.pid))]
         owner.kill()
     assert any(is_running(orphan) for orphan in orphans)
 

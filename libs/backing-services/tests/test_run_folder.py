@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
-from tallyho_backing_services.processes import Stat, is_running, read_stat
-from tallyho_backing_services.run_folder import open_run_folder
+from tallyho_backing_services.processes import Stat, is_running
+from tallyho_backing_services.run_folder import open_run_folder, read_record
 
 OWNER = Path(__file__).with_name("owner_of_a_run.py")
 ENV = {"PATH": os.defpath}
@@ -26,10 +26,11 @@ def other_run(cache: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Stat]]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as owner:
         try:
             assert owner.stdout is not None
-            folder, pid = owner.stdout.readline().split()
-            started = read_stat(int(pid))
+            folder = Path(owner.stdout.readline().strip())
+            [record] = (folder / "processes").iterdir()
+            started = read_record(record)
             assert started is not None
-            yield owner, Path(folder), started
+            yield owner, folder, started
         finally:
             owner.kill()
 
@@ -105,6 +106,7 @@ def test_run_whose_owner_lives_is_left_alone(tmp_path: Path) -> None:
 def test_process_that_took_over_a_recorded_pid_is_left_alone(tmp_path: Path) -> None:
     with other_run(tmp_path) as (owner, folder, orphan):
         [record] = (folder / "processes").iterdir()
+        assert read_record(record) == orphan
         record.write_text(record.read_text().replace(f" {orphan.started} ", f" {orphan.started - 1} "))
         owner.kill()
         owner.wait()

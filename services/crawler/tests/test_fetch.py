@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -30,24 +30,28 @@ async def fetching(**options: float) -> AsyncIterator[Fetcher]:
 async def answering(*pieces: bytes, hang: bool = False) -> AsyncIterator[str]:
     """Serve these bytes, whatever HTTP they are, and close (or hang)."""
     closing = asyncio.Event()
+    answers: set[asyncio.Task[None] | None] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        try:
+        answers.add(asyncio.current_task())
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
             if hang:
                 await closing.wait()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        closing.set()
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        finally:
+            closing.set()
+            await asyncio.gather(*filter(None, answers))
 
 
 def head(*headers: str, status: str = "200 OK") -> bytes:

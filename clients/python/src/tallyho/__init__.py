@@ -1,0 +1,1 @@
+"""Tallyho from outside: `client.Tallyho` for programs, `command_line` for people."""

@@ -133,6 +133,10 @@ class Tallyho:
         Starts with the present state, or with the first after `revision`. A lost connection is made again, and the
         watch goes on from the last state.
         """
+        if revision is not None:
+            job = await self.job(job_id)
+            if job.status.is_terminal and job.revision <= revision:
+                return  # nothing will ever be newer
         outage = Outage(self.url)
         while True:
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tallyho_backing_services.errors import BackingServicesError
+from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.run_folder import Process, RunFolder
 
 READY = re.compile(r"\bready\b")
@@ -96,9 +96,8 @@ class Service:
         if self._process:
             self._process.kill()
 
-    def restart(self) -> None:
-        """Kill it, start it again and wait until it is ready."""
-        self.kill()
+    def start_again(self) -> None:
+        """Start it, and return once it is ready."""
         self.start()
         self.await_ready()
 
@@ -118,17 +117,12 @@ class Service:
         ready.set()
 
 
-class Restartable(Protocol):
-    """What a supervisor needs of a service or a server."""
-
-    def wait(self) -> int | None:
-        """Return the exit code once it has ended."""
-
-    def start(self) -> None:
-        """Start it again."""
-
-
-def supervise(name: str, process: Restartable, closing: threading.Event, report: Callable[[str], None]) -> None:
+def supervise(
+    name: str,
+    process: Service | PrivateServer,
+    closing: threading.Event,
+    report: Callable[[str], None],
+) -> None:
     """Start a process again whenever it ends, with growing pauses, until the system closes."""
     delay = 0.0
     while True:
@@ -142,10 +136,14 @@ def supervise(name: str, process: Restartable, closing: threading.Event, report:
             return
         try:
             process.start()
+            process.await_ready()
         except BackingServicesError as error:
-            if closing.is_set():
-                return
-            report(str(error))
+            what = error.what if isinstance(error, ServerFailedError) else str(error)
+        else:
+            what = f"{name} is ready again"
+        if closing.is_set():
+            return
+        report(what)
 
 
 def next_delay(last: float, *, lived: float) -> float:

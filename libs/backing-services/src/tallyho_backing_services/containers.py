@@ -42,7 +42,7 @@ class ContainerServer:
                 container.reload()
                 if container.status != "running" or time.monotonic() > deadline:
                     tail = container.logs(tail=15).decode(errors="replace").splitlines()
-                    raise ServerFailedError("\n  ".join([f"{self.name} did not start, its last lines:", *tail]))
+                    raise ServerFailedError(f"{self.name} did not start", tail)
                 if self.run.closing.wait(0.1):
                     raise BackingServicesError("the run is being stopped")
 

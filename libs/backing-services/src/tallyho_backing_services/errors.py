@@ -1,12 +1,19 @@
 """What keeps the backing services from serving; the text of each error is for the person who started them."""
 
+from collections.abc import Sequence
+
 
 class BackingServicesError(Exception):
     """A RabbitMQ or a PostgreSQL could not be had: one line that says what to do about it."""
 
 
 class ServerFailedError(BackingServicesError):
-    """A server or an installation failed: one line, then the last lines of its log."""
+    """A server or an installation failed; `what` is one line, the text also has the last lines of its log."""
+
+    def __init__(self, what: str, last_lines: Sequence[str]) -> None:
+        """Keep both."""
+        super().__init__("\n  ".join([f"{what}, its last lines:", *last_lines]) if last_lines else what)
+        self.what = what
 
 
 class NotControllableError(BackingServicesError):

@@ -22,7 +22,7 @@ from typing import IO
 from tallyho_backing_services.cache import locked
 from tallyho_backing_services.engine import remove_containers
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
-from tallyho_backing_services.processes import is_running, kill_tree, parse_stat, read_stat
+from tallyho_backing_services.processes import Stat, is_running, kill_tree, parse_stat, read_stat
 
 # The shell writes who it is into the record, then becomes the program: there is no moment in which it runs unrecorded.
 RECORD_AND_RUN = 'cat /proc/$$/stat >&0; exec "$@" </dev/null'
@@ -126,8 +126,7 @@ class RunFolder:
 
     def failure(self, what: str, name: str, lines: int = 15) -> ServerFailedError:
         """Return an error that ends with the last lines of the named log."""
-        tail = self.log(name).read_text(errors="replace").splitlines()[-lines:]
-        return ServerFailedError("\n  ".join([f"{what}, its last lines:", *tail]) if tail else what)
+        return ServerFailedError(what, self.log(name).read_text(errors="replace").splitlines()[-lines:])
 
     def uses_containers(self) -> None:
         """Record that there may be containers of this run."""
@@ -204,10 +203,16 @@ def _end_if_orphaned(path: Path, report: Callable[[str], None]) -> None:
 def _end_recorded(path: Path) -> int:
     ended = 0
     for record in (path / "processes").iterdir():
-        with record.open() as recording:
-            fcntl.flock(recording, fcntl.LOCK_SH)
-            line = recording.read()
-        if line and is_running(process := parse_stat(line)):
+        process = read_record(record)
+        if process is not None and is_running(process):
             kill_tree(process)
             ended += 1
     return ended
+
+
+def read_record(record: Path) -> Stat | None:
+    """Return the process that was recorded, or None when it never came to be."""
+    with record.open() as recording:
+        fcntl.flock(recording, fcntl.LOCK_SH)
+        line = recording.read()
+    return parse_stat(line) if line else None

@@ -31,8 +31,8 @@ function announce(state) {
   byId("announcements").textContent = `${state.name || "A job"} is ${state.status}, ${state.document_count} documents`;
 }
 
-function showConnection(name, retryMs) {
-  const words = { connecting: "Connecting…", live: "Live", waiting: `Offline, trying again in ${Math.ceil(retryMs / 1000)} s` };
+function showConnection(name) {
+  const words = { connecting: "Connecting…", live: "Live", waiting: "Offline, reconnecting…" };
   byId("connection").dataset.state = name;
   byId("connection").textContent = words[name];
   document.body.classList.toggle("stale", name !== "live");

@@ -99,7 +99,7 @@ class Row {
   draw(state) {
     this.element.dataset.status = state.status;
     this.title.textContent = state.name || `Job ${state.job_id.slice(0, 8)}`;
-    this.title.title = state.job_id;
+    this.title.title = `${this.title.textContent} (${state.job_id})`;
     this.status.textContent = state.status;
     this.count.textContent = number.format(state.document_count);
     this.unit.textContent = state.document_count === 1 ? "document" : "documents";
@@ -112,13 +112,13 @@ class Row {
 
   drawTimes(state) {
     const facts = [];
-    if (state.documents_per_second > 0) facts.push(`${rate.format(state.documents_per_second)} documents/s`);
+    if (state.documents_per_second > 0) facts.push(`${rate.format(state.documents_per_second)} docs/s`);
     if (state.started_at) {
       const end = state.finished_at ? Date.parse(state.finished_at) : Date.now();
       const took = duration(end - Date.parse(state.started_at));
       facts.push(isTerminal(state) ? `took ${took}` : `for ${took}`);
     }
-    facts.push(new Date(state.created_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }));
+    if (isTerminal(state) || !state.started_at) facts.push(clock(new Date(state.created_at)));
     this.meta.textContent = facts.join(" · ");
   }
 
@@ -169,9 +169,16 @@ function legend(part, count) {
   return item;
 }
 
+function clock(date) {
+  const today = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString("en", today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
 function duration(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  const minutes = Math.floor(seconds / 60);
+  const parts = [[Math.floor(minutes / 60), "h"], [minutes % 60, "min"], [seconds % 60, "s"]];
+  const first = parts.findIndex(([value]) => value > 0);
+  if (first < 0) return "0\u00a0s";
+  return parts.slice(first, first + 2).map(([value, unit]) => `${value}\u00a0${unit}`).join(" ");
 }

@@ -6,7 +6,7 @@ const SILENCE_MS = 45_000; // the gateway pings every 20 s
 
 /**
  * Keep a socket open to `url` and pass on what comes.
- * onState(state): a job's full state. onConnection(name, retryMs): "connecting", "live" or "waiting".
+ * onState(state): a job's full state. onConnection(name): "connecting", "live" or "waiting".
  */
 export function follow(url, { onState, onConnection }) {
   let socket = null;
@@ -40,7 +40,7 @@ export function follow(url, { onState, onConnection }) {
     socket.onopen = socket.onmessage = socket.onclose = null;
     const backoff = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures++);
     const wait = hintMs ?? backoff * (0.5 + Math.random() / 2);
-    onConnection("waiting", wait);
+    onConnection("waiting");
     retry = setTimeout(connect, wait);
   }
 

@@ -1,0 +1,23 @@
+from dataclasses import replace
+
+import pytest
+from tallyho.demo import Figures, figure_lines
+
+AGREEING = Figures(counted=7, stored=7, numbered=7, first_ordinal=1, last_ordinal=7, reachable=7)
+
+
+def test_figures_agree_when_all_are_the_same() -> None:
+    assert AGREEING.agree
+    assert replace(AGREEING, reachable=None).agree
+    assert figure_lines(AGREEING)[-1] == "all agree"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"counted": 8}, {"stored": 6}, {"numbered": 6}, {"first_ordinal": 2}, {"last_ordinal": 8}, {"reachable": 9}],
+)
+def test_each_figure_that_differs_is_told(wrong: dict[str, int]) -> None:
+    figures = replace(AGREEING, **wrong)
+
+    assert not figures.agree
+    assert figure_lines(figures)[-1] == "THEY DIFFER"

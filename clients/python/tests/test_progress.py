@@ -1,0 +1,33 @@
+from typing import TYPE_CHECKING
+
+from tallyho.progress import lines, summary
+from tallyho_contracts.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from clients.python.tests.conftest import GatewayDouble
+
+
+def test_lines_come_once_a_second_and_for_each_new_status(gateway: "GatewayDouble") -> None:
+    now = 0.0
+    written: list[str] = []
+    show = lines(written.append, clock=lambda: now)
+    for revision in range(25):
+        now = revision / 10
+        show(gateway.state(revision, documents=revision))
+    show(gateway.state(25, JobStatus.PAUSED, 24))
+    show(gateway.state(26, JobStatus.COMPLETED, 24))
+
+    assert [line.partition(";")[0] for line in written] == [
+        "running: 0 documents",
+        "running: 10 documents",
+        "running: 20 documents",
+        "paused: 24 documents",
+        "completed: 24 documents",
+    ]
+
+
+def test_summary_says_why_a_job_failed(gateway: "GatewayDouble") -> None:
+    state = gateway.state(3, JobStatus.FAILED).model_copy(update={"error": "no document was saved"})
+
+    assert summary(state).startswith("failed: 0 documents in 0.0 s; ")
+    assert summary(state).endswith("; no document was saved")

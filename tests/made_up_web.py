@@ -1,0 +1,172 @@
+"""A web made up for a crawl, and a worker that visits it without HTTP: all that the frontier does, thousands of times."""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from crawler import store
+from crawler.deps import Deps
+from crawler.frontier import DocumentContent, Lane, Postponed, QueuedPage, Visit
+from crawler.handlers import Work, claim, on_work, start_crawl
+from crawler.known_urls import KnownUrls
+from tallyho_contracts.crawls import CrawlOptions, CrawlStart
+from tallyho_contracts.pages import Outcome
+from tallyho_postgres.outbox import Relay
+from tallyho_postgres.pool import Pool
+
+LEASE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class WebPage:
+    """What is found at a URL: a document with links, a redirect, or nothing; at first `hiccups` failed fetches."""
+
+    links: tuple[str, ...] = ()
+    redirect_to: str | None = None
+    missing: bool = False
+    hiccups: int = 0
+
+
+Web = dict[str, WebPage]
+
+
+def random_web(rng: random.Random, *, pages: int, hosts: Sequence[str], trouble: float = 0.3) -> Web:
+    """A web in which a page links anywhere, and of which the part `trouble` is missing, redirects or fails at first."""
+    names = [f"http://{rng.choice(hosts)}/{number}" for number in range(pages)]
+    web: Web = {}
+    for url in names:
+        links = tuple(rng.choices(names, k=rng.choice((0, 1, 2, 3, 8))))
+        kind = rng.random() / trouble if trouble else 1.0
+        if kind < 0.3:
+            web[url] = WebPage(missing=True, hiccups=rng.choice((0, 1)))
+        elif kind < 0.7:
+            web[url] = WebPage(redirect_to=rng.choice([name for name in names if name != url]))
+        else:
+            web[url] = WebPage(links=links, hiccups=rng.choice((1, 2)) if kind < 1 else 0)
+    return web
+
+
+def depths(web: Web, seeds: Sequence[str], max_depth: int | None = None) -> dict[str, int]:
+    """How deep each page stands that can be reached from `seeds`. A redirect is no step deeper."""
+    found: dict[str, int] = {}
+    waiting = deque((seed, 0) for seed in seeds)
+    while waiting:
+        url, depth = waiting.popleft()
+        if url in found or (max_depth is not None and depth > max_depth):
+            continue
+        found[url] = depth
+        page = web[url]
+        if page.redirect_to:
+            waiting.appendleft((page.redirect_to, depth))
+        elif not page.missing:
+            waiting.extend((link, depth + 1) for link in page.links)
+    return found
+
+
+def good_pages(web: Web, seeds: Sequence[str], max_depth: int | None = None) -> set[str]:
+    """The URLs of the documents that a crawl of `seeds` must save."""
+    return {url for url in depths(web, seeds, max_depth) if not web[url].missing and not web[url].redirect_to}
+
+
+def crawler_deps(pool: Pool, *, host_concurrency: int = 4, host_delay: float = 0.0) -> Deps:
+    """A crawler process at a database. What it tells stays in the outbox."""
+    return Deps(pool, Relay(pool, _nobody), partial(datetime.now, UTC), KnownUrls(), host_concurrency, host_delay)
+
+
+async def _nobody(*_: object) -> None:
+    raise AssertionError("a test's outbox is not published")
+
+
+async def start(deps: Deps, *seeds: str, job_id: UUID | None = None, revision: int = 1, **options: object) -> UUID:
+    """Start a crawl of `seeds`; returns its job."""
+    job_id = job_id or uuid4()
+    rules = CrawlOptions.model_validate({"same_site": False, **options})
+    await start_crawl(deps, CrawlStart(job_id=job_id, revision=revision, seeds=seeds, options=rules))
+    return job_id
+
+
+def document(url: str, links: Sequence[str] = (), *, text: str = "text") -> DocumentContent:
+    """What would be extracted from a page."""
+    return DocumentContent(
+        title=url,
+        content=text,
+        links=tuple(links),
+        content_hash=sha256(text.encode()).hexdigest(),
+        status_code=200,
+        content_type="text/html",
+        etag=None,
+        last_modified=None,
+    )
+
+
+def visit_to(page: QueuedPage, web: Web, *, retry_delay: float = 0.0) -> Visit | Postponed:
+    """How a visit to a made-up page ends."""
+    found = web[page.url]
+    if page.attempts < found.hiccups:
+        return Postponed(page, retry_delay)
+    if found.missing:
+        return Visit(page, Outcome.FAILED, "http_404", 404)
+    if found.redirect_to:
+        return Visit(page, Outcome.SKIPPED, "redirect", 301, redirect_to=found.redirect_to)
+    return Visit(page, Outcome.COMPLETED, status_code=200, document=document(page.url, found.links))
+
+
+@dataclass
+class SimulatedWorker:
+    """A worker whose visits take no time and whose steps a test decides on."""
+
+    deps: Deps
+    web: Web = field(default_factory=dict)
+    retry_delay: float = 0.0
+    worker_id: UUID = field(default_factory=uuid4)
+    held: list[tuple[Lane, list[QueuedPage]]] = field(default_factory=list)
+
+    async def beat(self) -> int:
+        """Prolong the lease."""
+        async with self.deps.pool.acquire() as connection:
+            return await store.register_worker(connection, self.worker_id, LEASE)
+
+    async def claim(
+        self, *, lanes: int = 100, lanes_per_origin: int = 100, pages_per_lane: int = 100
+    ) -> list[QueuedPage]:
+        """Claim lanes, as one that lives; returns the pages."""
+        await self.beat()
+        claimed = await claim(
+            self.deps, self.worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, pages_per_lane=pages_per_lane
+        )
+        self.held += claimed
+        return [page for _, pages in claimed for page in pages]
+
+    def finish(self, lanes: int | None = None) -> Work:
+        """What came of the first `lanes` lanes that are held; they are served by it."""
+        lanes = len(self.held) if lanes is None else lanes
+        served, self.held = self.held[:lanes], self.held[lanes:]
+        work = Work(served=[lane for lane, _ in served])
+        for _, pages in served:
+            for page in pages:
+                self.note(work, page)
+        return work
+
+    def note(self, work: Work, page: QueuedPage) -> None:
+        """Add to `work` what came of a page."""
+        done = visit_to(page, self.web, retry_delay=self.retry_delay)
+        if isinstance(done, Visit):
+            work.visits.append(done)
+        else:
+            work.postponed.append(done)
+
+    async def crawl(self) -> None:
+        """Visit whatever is due until nothing is."""
+        while await self.claim() or self.held:
+            await on_work(self.deps, self.finish())
+
+    async def leave(self) -> None:
+        """Stop as a process does that was told to; what it holds is left."""
+        self.held.clear()
+        async with self.deps.pool.acquire() as connection:
+            await store.remove_worker(connection, self.worker_id)
