@@ -150,7 +150,7 @@ class Ledgers:
         for row in await self.pool.fetch("DELETE FROM outbox RETURNING type, body"):
             for event in decode(row["body"], None, row["type"]):
                 assert not isinstance(event, Malformed), event
-                self.of.setdefault(UUID(event.subject), Ledger()).read(event.data)
+                self.of.setdefault(event.data.parent_job_id, Ledger()).read(event.data)
 
     async def check(self) -> None:
         """The frontier is sound, and the events name as open exactly the pages that are in it."""

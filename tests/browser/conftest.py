@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 from tallyho_contracts.crawls import CrawlOptions
@@ -21,14 +22,13 @@ from tallyho_contracts.jobs import (
     JobGet,
     JobList,
     JobsQuery,
-    JobState,
     JobStatus,
 )
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from ws_gateway import frames
 from ws_gateway.app import Readiness, build_app
-from ws_gateway.hub import Hub
+from ws_gateway.hub import Hub, state_of
 from ws_gateway.sockets import CONNECTIONS
 
 KINDS = ("pending", "running", "completed", "failed", "skipped", "cancelled")
@@ -90,19 +90,19 @@ class Gateway:
 
     def show(self, job: Job) -> None:
         self.jobs[job.job_id] = job
-        self.hub.offer(job)
+        self.hub.offer(state_of(job))
 
     async def say_again(self, job: Job) -> None:
         """Send a state to every page, whatever the hub thinks of it."""
         assert self._runner
         for connection in self._runner.app[CONNECTIONS]:
-            await connection.reply(frames.progress(job))
+            await connection.reply(frames.progress(state_of(job)))
 
     async def ask(self, message: Message) -> Any:
         match message:
             case JobsQuery():
                 newest = sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)
-                return JobList(jobs=tuple(JobState(**job.model_dump()) for job in newest[: message.limit]))
+                return JobList(jobs=tuple(state_of(job) for job in newest[: message.limit]))
             case JobCreate():
                 self.created.append(message)
                 job = a_job(9000 + len(self.created), 1, "pending", name=message.name)
@@ -135,7 +135,7 @@ def job() -> Callable[..., Job]:
     return a_job
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def gateway() -> AsyncIterator[Gateway]:
     gateway = Gateway()
     await gateway.start()
@@ -143,7 +143,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     await gateway.stop()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -156,7 +156,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page on which any script error fails the test."""
     context = await browser.new_context(viewport={"width": 1100, "height": 900})

@@ -8,6 +8,9 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 from tallyho_contracts.jobs import Job
 
+# One browser serves all tests, so they share its loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 JobFactory = Callable[..., Job]
 
 

@@ -1,17 +1,15 @@
 """Who may fetch and close a page: slots are leased to workers, and a lease that was lost is worth nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from crawler import store
 from crawler.deps import Deps
-from crawler.frontier import Postponed, QueuedPage, Visit
-from crawler.handlers import Work, on_work
+from crawler.frontier import Postponed, Visit
+from crawler.handlers import Work, claim, on_work
 from crawler.store import SQL
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import LEASE, SimulatedWorker, Web, WebPage, crawler_deps, document, start
-from tallyho_contracts.pages import Outcome, PageFinished
+from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 
 SITE = "http://site.test"
@@ -32,6 +30,15 @@ def ledgers(crawler_pool: Pool) -> Ledgers:
 async def lose_leases(pool: Pool) -> None:
     """What comes to pass when no worker gives a sign for longer than its lease."""
     await pass_time(pool, LEASE.total_seconds() + 1)
+
+
+async def someone_waits_for_a_lock(pool: Pool) -> None:
+    async with asyncio.timeout(10):
+        while not await pool.fetchval(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND NOT granted"
+        ):
+            await asyncio.sleep(0.01)  # a lock's queue can't be awaited
 
 
 async def test_page_is_fetched_once_however_often_it_is_found(deps: Deps, ledgers: Ledgers) -> None:
@@ -112,7 +119,7 @@ async def test_visit_under_the_newer_lease_counts_when_one_process_made_both(dep
     worker = SimulatedWorker(deps, {A: WebPage(missing=True)})
     await worker.claim()
     await lose_leases(deps.pool)
-    await worker.claim()
+    worker.held += await claim(deps, worker.worker_id, lanes=1, lanes_per_origin=2, pages_per_lane=1)
     await on_work(deps, worker.finish())
     await ledgers.check()
 
@@ -207,27 +214,21 @@ async def test_worker_that_slept_for_hours_lives_again(deps: Deps) -> None:
     assert await other.beat() == 1
 
 
-@pytest.fixture
-async def gate(crawler_pool: Pool) -> AsyncIterator[str]:
-    """The claim query, waiting between its snapshot and its locks until the gate's lock is released."""
-    async with crawler_pool.acquire() as connection:
-        await connection.execute("SELECT pg_advisory_lock(1)")
-        yield SQL["claim_lanes"].replace(
-            "WHERE lanes.due_at", "WHERE (SELECT pg_advisory_lock_shared(1)) IS NOT NULL AND lanes.due_at"
-        )
-        await connection.execute("SELECT pg_advisory_unlock_all()")
-
-
-async def test_slot_that_was_claimed_under_ones_eyes_is_not_claimed_again(deps: Deps, gate: str) -> None:
-    """The loser of a race for a slot has read that it is free, but must look again once it can lock it."""
+async def test_slot_that_another_claims_under_ones_eyes_is_left_to_it(deps: Deps) -> None:
+    """The loser of a race has read that the slot is free, and must look again once it can lock it."""
     await start(deps, A)
     winner, loser = SimulatedWorker(deps, WEB), SimulatedWorker(deps, WEB)
     await loser.beat()
     await winner.beat()
-    racing = asyncio.create_task(deps.pool.fetch(gate, loser.worker_id, 10, 10))
-    await waiting_for_a_lock(deps.pool)
-    won = await winner.claim()
-    await deps.pool.execute("SELECT pg_advisory_unlock_all()")
+    between = "WHERE (SELECT pg_advisory_lock_shared(1)) IS NOT NULL AND lanes.due_at"
+    slow_claim = SQL["claim_lanes"].replace("WHERE lanes.due_at", between)
+    async with deps.pool.acquire() as gate:
+        await gate.execute("SELECT pg_advisory_lock(1)")
+        racing = asyncio.create_task(deps.pool.fetch(slow_claim, loser.worker_id, 10, 10))
+        await someone_waits_for_a_lock(deps.pool)
+        await winner.claim()
+        await gate.execute("SELECT pg_advisory_unlock(1)")
+        lost = await racing
 
-    assert len(won) == 1
-    assert await racing == []
+    assert len(winner.held) == 1
+    assert lost == []

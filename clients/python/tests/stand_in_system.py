@@ -16,15 +16,11 @@ print(f"2025-01-02 INFO ws_gateway ready url=http://127.0.0.1:{os.environ['GATEW
 time.sleep(60)
 """
 WORKER = "echo already here; echo now ready; exec sleep 60"
-STUBBORN = "trap '' TERM; echo ready; sleep 60; sleep 60"
-MORTAL = "echo ready; sleep 0.1; exit 7"
-BROKEN = "echo no such table; exit 1"
 
 
 def stand_in_plan(options: SystemOptions, ports: Sequence[int], amqp_url: str, database_url: str) -> Plan:
-    """Return a gateway for each port and a worker for each crawler; the worker's script may be given by a setting."""
-    script = options.settings.get("WORKER", os.environ.get("WORKER", WORKER))
-    step = os.environ.get("STEP", "true")
+    """Return a gateway for each port and a worker for each crawler; the environment may have other scripts for them."""
+    script, step = os.environ.get("WORKER", WORKER), os.environ.get("STEP", "true")
     env = {"PATH": os.defpath}
     gateways = [
         ServiceSpec(f"gateway-{n}", [sys.executable, "-c", GATEWAY], {**env, "GATEWAY_PORT": str(port)})

@@ -23,7 +23,12 @@ def environment() -> Iterator[dict[str, str]]:
     """Addresses that nobody asks for anything, and a cache of its own that root's PostgreSQL can reach."""
     with tempfile.TemporaryDirectory(prefix="tallyho-test-") as cache:
         Path(cache).chmod(0o755)
-        yield {**os.environ, "XDG_CACHE_HOME": cache, "AMQP_URL": "amqp://given/", "DATABASE_URL": "postgresql://given/"}
+        yield {
+            **os.environ,
+            "XDG_CACHE_HOME": cache,
+            "AMQP_URL": "amqp://given/",
+            "DATABASE_URL": "postgresql://given/",
+        }
 
 
 class Up:

@@ -31,7 +31,7 @@ def decoded(data: bytes, encoding: str, *, piece: int = 7, limit: int = 1 << 20)
         (gzip.compress(TEXT), "gzip"),
         (gzip.compress(TEXT), " X-GZip , identity"),
         (gzip.compress(TEXT[:99]) + gzip.compress(TEXT[99:]), "gzip"),
-        (gzip.compress(TEXT) + b"rubbish", "gzip"),
+        (gzip.compress(TEXT) + b"rub\x1fbish", "gzip"),
         (zlib.compress(TEXT), "deflate"),
         (raw_deflate(TEXT), "deflate"),
     ],

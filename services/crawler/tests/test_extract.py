@@ -21,13 +21,14 @@ def test_title_is_one_short_line() -> None:
 
 def test_page_without_title_is_called_by_its_heading() -> None:
     assert extracted("<h1>The <i>heading</i></h1><h1>Another</h1>").title == "The heading"
+    assert extracted("<body><svg><title>icon</title></svg><h1>The heading</h1>").title == "The heading"
     assert extracted("<p>text").title == ""
 
 
 def test_text_is_the_main_content_only() -> None:
     page = extracted(
         "<head><title>T</title><style>p {}</style></head><body><nav>menu</nav><script>code()</script>"
-        "<main><h1>Head</h1><p>One\n  two</p><p>three</p><noscript>no</noscript></main><footer>foot</footer>"
+        "<main><h1>Head</h1><p>One\n  two</p><p>three</p><noscript>no</noscript></main><div>beside</div><footer>foot</footer>"
     )
 
     assert page.text == "Head One two three"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientConnectorDNSError, web
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.test_utils import TestServer
-from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Skipped, retry_after
+from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Skipped, failure, retry_after
 from crawler.urls import canonical
 
 PAGE = b"<title>page</title>" * 100
@@ -231,7 +233,7 @@ async def test_size_counts_after_decompression() -> None:
     bomb = gzip.compress(b"\0" * (MAX_BODY + 1))
     empty = gzip.compress(b"") * (MAX_BODY // 20 + 1)
     encoded = head(HTML, "Content-Encoding: gzip")
-    async with answering(encoded, bomb) as large, answering(encoded, empty) as long, fetching() as fetcher:
+    async with answering(encoded, bomb) as large, answering(encoded, empty, hang=True) as long, fetching() as fetcher:
         assert len(bomb) < 1000
         assert await fetcher.fetch(large) == Failed("too_large", 200)
         assert await fetcher.fetch(long) == Failed("too_large", 200)
@@ -314,6 +316,13 @@ async def test_tls_failure_is_final() -> None:
 async def test_name_that_dns_can_not_express_is_final(host: str) -> None:
     async with fetching() as fetcher:
         assert await fetcher.fetch(f"http://{host}/") == Failed("dns")
+
+
+@pytest.mark.parametrize(("code", "retry"), [(socket.EAI_NONAME, False), (socket.EAI_AGAIN, True)])
+def test_only_a_name_that_is_unknown_for_now_is_tried_again(code: int, retry: bool) -> None:
+    error = ClientConnectorDNSError(ConnectionKey("x", 80, False, True, None, None, None), socket.gaierror(code, "x"))
+
+    assert failure(error) == Failed("dns", retry=retry)
 
 
 async def test_name_that_does_not_resolve_fails() -> None:

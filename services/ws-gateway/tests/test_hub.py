@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tallyho_contracts.jobs import JobState
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.jobs import Job, JobState
 from ws_gateway import hub as hub_module
 from ws_gateway.frames import Outcome
-from ws_gateway.hub import MAX_SUBSCRIPTIONS, Client, Hub, TooManySubscriptionsError
+from ws_gateway.hub import MAX_SUBSCRIPTIONS, Client, Hub, TooManySubscriptionsError, state_of
 
 State = Callable[..., JobState]
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -26,6 +27,12 @@ def revisions(client: Client) -> list[tuple[int, int]]:
 
 def quiet(_: bool) -> None:
     """A connection that flushes when the test takes."""
+
+
+def test_state_of_a_job_is_all_but_what_was_asked_for(state: State) -> None:
+    running = state(1, 3, documents=2)
+
+    assert state_of(Job(**running.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())) == running
 
 
 def test_new_client_begins_with_every_live_job(state: State) -> None:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.run_folder import Process, RunFolder
+from tallyho_backing_services.servers import PrivateServer
 
 READY = re.compile(r"\bready\b")
 READY_TIMEOUT = 60.0  # seconds; a service takes about one
@@ -96,8 +96,9 @@ class Service:
         if self._process:
             self._process.kill()
 
-    def start_again(self) -> None:
-        """Start it, and return once it is ready."""
+    def restart(self) -> None:
+        """Kill it, start it again and wait until it is ready."""
+        self.kill()
         self.start()
         self.await_ready()
 
@@ -136,7 +137,8 @@ def supervise(
             return
         try:
             process.start()
-            process.await_ready()
+            if isinstance(process, Service):
+                process.await_ready()
         except BackingServicesError as error:
             what = error.what if isinstance(error, ServerFailedError) else str(error)
         else:

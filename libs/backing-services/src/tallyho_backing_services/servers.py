@@ -131,10 +131,10 @@ def free_port() -> int:
     A server's port may not be one of those: while it restarts, a client's connection could take it, even one to itself.
     """
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    lowest = max(1024, min(20_000, first_ephemeral - 5_000))
+    below = range(max(1024, min(20_000, first_ephemeral - 5_000)), first_ephemeral)
+    choice = below if len(below) >= 1000 else range(20_000, 32_000)
     while True:
-        port = lowest + secrets.randbelow(max(1, first_ephemeral - lowest))
-        if is_free(port):
+        if is_free(port := secrets.choice(choice)):
             return port
 
 

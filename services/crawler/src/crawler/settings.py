@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=16, ge=1, le=512, description="Pages fetched at once by this process.")
     host_concurrency: int = Field(default=8, ge=1, le=64, description="Pages fetched at once from one origin, by all.")
     host_delay: float = Field(default=0.0, ge=0, le=3600, description="Seconds between requests to one origin.")
-    lease_seconds: float = Field(default=10.0, ge=1, description="After this long without a sign a worker is dead.")
+    lease_seconds: float = Field(default=5.0, ge=1, description="After this long without a sign a worker is dead.")
     user_agent: str = Field(default="Tallyho/0.1 (+https://github.com/tallyho/tallyho)", min_length=1)
     fetch_timeout: float = Field(default=30.0, gt=0, description="Seconds for one whole fetch.")
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, description="Of a page, once decompressed.")

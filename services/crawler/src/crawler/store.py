@@ -102,8 +102,10 @@ async def close_pages(connection: Connection, visits: Sequence[Visit]) -> list[V
     if not visits:
         return []
     rows = await connection.fetch(SQL["close_pages"], _json([_fenced(visit.page) for visit in visits]))
-    closed = {(row["job_id"], row["page_id"]) for row in rows}
-    return [visit for visit in visits if (visit.page.lane.job_id, visit.page.page_id) in closed]
+    closed = {(row["job_id"], row["page_id"], row["epoch"]) for row in rows}
+    return [
+        visit for visit in visits if (visit.page.lane.job_id, visit.page.page_id, visit.page.lane.epoch) in closed
+    ]
 
 
 async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) -> None:

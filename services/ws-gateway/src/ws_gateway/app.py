@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -33,6 +34,7 @@ class Readiness:
 
 
 READINESS = web.AppKey("readiness", Readiness)
+OPENAPI = web.AppKey("openapi", dict[str, Any])
 
 
 def build_app(hub: Hub, ask: Ask, readiness: Readiness, *, allow_private_addresses: bool) -> web.Application:
@@ -43,13 +45,14 @@ def build_app(hub: Hub, ask: Ask, readiness: Readiness, *, allow_private_address
     app[READINESS] = readiness
     app[ALLOW_PRIVATE_ADDRESSES] = allow_private_addresses
     app[CONNECTIONS] = set()
+    app[OPENAPI] = openapi.document()
     app.add_routes(http_api.routes())
     app.add_routes(
         [
             web.get("/", page),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
-            web.get("/v1/openapi.json", openapi.serve(openapi.document())),
+            web.get("/v1/openapi.json", openapi_document),
             web.get("/ws", sockets.websocket),
             web.get("/v1/ws", sockets.websocket),
             web.static("/static", STATIC),
@@ -63,6 +66,11 @@ def build_app(hub: Hub, ask: Ask, readiness: Readiness, *, allow_private_address
 async def page(_: web.Request) -> web.FileResponse:
     """The dashboard."""
     return web.FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def openapi_document(request: web.Request) -> web.Response:
+    """The API's description."""
+    return web.json_response(request.app[OPENAPI])
 
 
 async def healthz(_: web.Request) -> web.Response:

@@ -10,9 +10,6 @@ from tallyho_contracts.jobs import JobState
 
 from ws_gateway.problems import field_errors
 
-# Serializes a `Job` as its state too.
-_STATE = TypeAdapter(JobState)
-
 
 class _Frame(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,7 +134,7 @@ def error(payload: Error) -> bytes:
 
 def progress(state: JobState) -> bytes:
     """A job's state, whole: a count of 0 is sent as 0."""
-    return _message("parent_job_progress", _STATE.dump_json(state).decode())
+    return _message("parent_job_progress", state.model_dump_json())
 
 
 def _message(type_: str, payload: str) -> bytes:

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from uuid import UUID
 
-from tallyho_contracts.jobs import JobState
+from tallyho_contracts.jobs import Job, JobState
 
 from ws_gateway import frames
 from ws_gateway.frames import Outcome, Subscribed
@@ -19,6 +19,11 @@ MAX_FINISHED_JOBS = 2_000
 MAX_SUBSCRIPTIONS = 128
 
 Wake = Callable[[bool], None]
+
+
+def state_of(job: Job) -> JobState:
+    """A job's state without what was asked for, which can be large."""
+    return JobState(**job.model_dump(exclude={"seeds", "options"}))
 
 
 class TooManySubscriptionsError(Exception):

@@ -1,11 +1,9 @@
 """The OpenAPI 3.1 document, from the models that check the requests and make the replies."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList
@@ -75,15 +73,6 @@ def document() -> Schema:
         "paths": paths,
         "components": {"schemas": schemas},
     }
-
-
-def serve(content: Schema) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """A handler that returns the document."""
-
-    async def handler(_: web.Request) -> web.Response:
-        return web.json_response(content)
-
-    return handler
 
 
 def _component_schemas() -> dict[str, Schema]:

@@ -15,7 +15,7 @@ from ws_gateway import frames
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, Connection
 from ws_gateway.frames import BadFrameError, Error, Subscribe, Unsubscribe
 from ws_gateway.http_api import ASK, Ask
-from ws_gateway.hub import MAX_SUBSCRIPTIONS, Hub, TooManySubscriptionsError
+from ws_gateway.hub import MAX_SUBSCRIPTIONS, Hub, TooManySubscriptionsError, state_of
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ async def _subscribe(connection: Connection, hub: Hub, ask: Ask, frame: Subscrib
     except (RequestRefused, RequestTimedOut) as error:
         hub.unsubscribe(connection.client, job_id)
         raise BadFrameError(_refusal(error, job_id)) from None
-    if answer := hub.answer(connection.client, job):
+    if answer := hub.answer(connection.client, state_of(job)):
         await connection.reply(frames.subscribed(answer))
 
 

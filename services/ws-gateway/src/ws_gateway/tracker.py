@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 from tallyho_contracts.event import Message
-from tallyho_contracts.jobs import JobGet, JobList, JobsQuery, JobState
+from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.requests import Requester, RequestRefused, RequestTimedOut
@@ -15,7 +15,7 @@ from tallyho_messaging.subscription import subscribe
 from tallyho_messaging.wire import AnyEvent
 
 from ws_gateway.http_api import Ask
-from ws_gateway.hub import MAX_LIVE_JOBS, Hub
+from ws_gateway.hub import MAX_LIVE_JOBS, Hub, state_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ async def catch_up(hub: Hub, ask: Ask) -> None:
 
 async def _settle(hub: Hub, ask: Ask, job_id: UUID) -> None:
     try:
-        hub.offer(await ask(JobGet(job_id=job_id)))
+        job: Job = await ask(JobGet(job_id=job_id))
+        hub.offer(state_of(job))
     except RequestRefused as refusal:
         if refusal.refused.code is not ErrorCode.NOT_FOUND:
             raise

@@ -22,7 +22,9 @@ WITH due AS (
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
     WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
-        AND NOT EXISTS (SELECT FROM workers WHERE worker_id = slots.owner AND alive_until > now())
+        -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
+        AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
+        AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
     ORDER BY lanes.served_at
     LIMIT $2 * 8
     FOR UPDATE OF lanes, slots SKIP LOCKED
@@ -89,7 +91,7 @@ WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
 
 -- name: close_pages
 -- Close fetched pages whose slot is still leased under the same epoch. Returns a row for each that is closed by this
--- transaction; what another one closed, or a cancel, is not among them.
+-- transaction, and the lease it was closed under; what another one closed, or a cancel, is not among them.
 DELETE FROM queue
 USING jsonb_to_recordset($1::jsonb) AS page (
     job_id uuid, origin text, slot smallint, depth int, seq bigint, epoch bigint
@@ -97,7 +99,7 @@ USING jsonb_to_recordset($1::jsonb) AS page (
 WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
     AND queue.depth = page.depth AND queue.seq = page.seq
     AND slots.origin = page.origin AND slots.slot = page.slot AND slots.epoch = page.epoch
-RETURNING queue.page_id, queue.job_id
+RETURNING queue.job_id, queue.page_id, page.epoch
 
 -- name: retry_pages
 -- Put pages back whose fetch failed for now, under the same fence.
