@@ -14,6 +14,7 @@ from crawler.deps import Deps
 from crawler.frontier import DocumentContent, Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work, start_crawl
 from crawler.known_urls import KnownUrls
+from frontier_checks import pass_time
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.outbox import Relay
@@ -82,6 +83,11 @@ async def _nobody(*_: object) -> None:
     raise AssertionError("a test's outbox is not published")
 
 
+def random_id(rng: random.Random) -> UUID:
+    """An id that is the same in each run: it decides which pages share a lane."""
+    return UUID(int=rng.getrandbits(128), version=4)
+
+
 async def start(deps: Deps, *seeds: str, job_id: UUID | None = None, revision: int = 1, **options: object) -> UUID:
     """Start a crawl of `seeds`; returns its job."""
     job_id = job_id or uuid4()
@@ -142,23 +148,36 @@ class SimulatedWorker:
         self.held += claimed
         return [page for _, pages in claimed for page in pages]
 
-    def finish(self, lanes: int | None = None) -> Work:
-        """What came of the first `lanes` lanes that are held; they are served by it."""
-        lanes = len(self.held) if lanes is None else lanes
-        served, self.held = self.held[:lanes], self.held[lanes:]
-        work = Work(served=[lane for lane, _ in served])
-        for _, pages in served:
-            for page in pages:
-                self.note(work, page)
+    def finish(self, *, but: str | None = None) -> Work:
+        """What came of all that is held, but for the lane with the URL `but`, whose visit takes longer."""
+        work = Work()
+        kept = [(lane, pages) for lane, pages in self.held if but in [page.url for page in pages]]
+        for lane, pages in self.held:
+            if (lane, pages) not in kept:
+                self._visit(work, pages)
+                work.served.append(lane)
+        self.held = kept
         return work
 
-    def note(self, work: Work, page: QueuedPage) -> None:
-        """Add to `work` what came of a page."""
-        done = visit_to(page, self.web, retry_delay=self.retry_delay)
-        if isinstance(done, Visit):
-            work.visits.append(done)
-        else:
-            work.postponed.append(done)
+    def finish_some(self, rng: random.Random) -> Work:
+        """What came of some of it: of any lanes any number of pages, and some are given back early."""
+        work = Work()
+        for lane, pages in rng.sample(self.held, k=rng.randint(0, len(self.held))):
+            done = rng.randint(0, len(pages))
+            self._visit(work, pages[:done])
+            del pages[:done]
+            if not pages or rng.random() < 0.2:
+                work.served.append(lane)
+                self.held = [held for held in self.held if held[0] is not lane]
+        return work
+
+    def _visit(self, work: Work, pages: Sequence[QueuedPage]) -> None:
+        for page in pages:
+            done = visit_to(page, self.web, retry_delay=self.retry_delay)
+            if isinstance(done, Visit):
+                work.visits.append(done)
+            else:
+                work.postponed.append(done)
 
     async def crawl(self) -> None:
         """Visit whatever is due until nothing is."""
@@ -170,3 +189,48 @@ class SimulatedWorker:
         self.held.clear()
         async with self.deps.pool.acquire() as connection:
             await store.remove_worker(connection, self.worker_id)
+
+
+@dataclass
+class Chance:
+    """Several simulated workers that do one random thing after another; some die, and some of those come back."""
+
+    rng: random.Random
+    pool: Pool
+    web: Web
+    workers: list[SimulatedWorker] = field(default_factory=list)
+    late: list[Work] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.workers = [self._worker() for _ in range(self.rng.randint(1, 4))]
+
+    def _worker(self) -> SimulatedWorker:
+        return SimulatedWorker(crawler_deps(self.pool), self.web, retry_delay=self.rng.choice((0.0, 5.0)))
+
+    async def step(self) -> None:
+        """Do the next random thing."""
+        number = self.rng.randrange(len(self.workers))
+        worker = self.workers[number]
+        match self.rng.choices(("claim", "finish", "die", "leave", "time", "late"), (10, 12, 1, 1, 3, 1))[0]:
+            case "claim":
+                await worker.claim(
+                    lanes=self.rng.randint(1, 6),
+                    lanes_per_origin=self.rng.randint(1, 4),
+                    pages_per_lane=self.rng.randint(1, 4),
+                )
+            case "finish":
+                await on_work(worker.deps, worker.finish_some(self.rng))
+            case "die":
+                # Its visits are committed later, when its slots may be another's.
+                self.late.append(worker.finish())
+                await self.pool.execute(
+                    "UPDATE workers SET alive_until = now() - interval '1 second' WHERE worker_id = $1",
+                    worker.worker_id,
+                )
+                self.workers[number] = self._worker()
+            case "leave":
+                await worker.leave()
+            case "time":
+                await pass_time(self.pool, 4)
+            case _ if self.late:
+                await on_work(worker.deps, self.late.pop())

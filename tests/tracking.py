@@ -184,7 +184,7 @@ class MadeUpCrawl:
 
 
 def made_up_crawl(random: Random, job_id: UUID, pages: int) -> MadeUpCrawl:
-    """A crawl of `pages` pages, at least one with a document: some fail, some are skipped, links lead in all directions."""
+    """A crawl of `pages` pages: some fail, some are skipped, at least one gives a document."""
     crawl = MadeUpCrawl(job_id)
     names = [str(number) for number in range(pages)]
     seeds = random.randint(1, min(3, pages))

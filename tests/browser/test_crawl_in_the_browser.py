@@ -14,7 +14,7 @@ from tallyho_backing_services import BackingServices
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-PAGES = 400
+PAGES = 250
 # Notes every number that the page ever shows.
 NOTE_COUNTS = """() => {
   window.counts = [];
@@ -36,7 +36,7 @@ async def test_count_rises_to_the_exact_number_though_the_gateway_is_killed(syst
     await expect(page.locator("#connection")).to_have_text("Live")
     await page.evaluate(NOTE_COUNTS)
 
-    with made_up_site(PAGES, latency=0.3) as site:
+    with made_up_site(PAGES, latency=0.2) as site:
         await page.get_by_label("Crawl a site").fill(site)
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.locator(".job .count")).to_have_text(re.compile(r"[5-9]\d|\d{3}"), timeout=60_000)

@@ -156,7 +156,7 @@ def test_next_start_ends_the_services_of_a_killed_one(environment: dict[str, str
     assert all(is_running(orphan) for orphan in orphans)
 
     with tallyho_up(environment, "--port=0") as up:
-        up.until(f"cleaned up behind process {killed.process.pid}, which was killed: 3 processes ended")
+        up.until(f"cleaned up behind process {killed.process.pid}, which was killed: ended 3 of its processes")
         up.until("^ready at")
 
         assert not [orphan for orphan in orphans if is_running(orphan)]

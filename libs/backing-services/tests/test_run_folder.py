@@ -91,7 +91,7 @@ def test_next_start_ends_what_a_killed_run_left_behind(tmp_path: Path) -> None:
 
         assert not is_running(orphan)
         assert not folder.exists()
-        assert said == [f"cleaned up behind process {owner.pid}, which was killed: 1 processes ended"]
+        assert said == [f"cleaned up behind process {owner.pid}, which was killed: ended 1 of its processes"]
 
 
 def test_run_whose_owner_lives_is_left_alone(tmp_path: Path) -> None:

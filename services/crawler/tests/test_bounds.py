@@ -6,7 +6,7 @@ from itertools import count, takewhile
 
 import pytest
 from crawler.bounds import bounded
-from crawler.extract import extract
+from crawler.extract import extract, to_markdown
 
 SIZE = 400_000
 LINK = '<p>seen <a href="/x">link</a>'
@@ -77,6 +77,38 @@ def test_largest_page_is_bounded() -> None:
 
     assert time.process_time() - started < 10  # tracing included
     assert peak < 15 * len(body)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<table><tr>" + "<td>x" * 20_000 + "<tr><td>y" * 20_000 + "</table>",
+        "<table>" + "<tr><td colspan=1000>x" * 20_000 + "</table>",
+        "<blockquote>" * 400 + "<p>x" * 20_000,
+        "<ul><li>" * 400 + "x<br>" * 20_000,
+        "<ol><!-- </ol> --><li>" * 400 + "x<br>" * 20_000,
+        "<ol><xmp></ol></xmp><li>" * 400 + "x<br>" * 20_000,
+    ],
+    ids=["wide table", "spanning cells", "quotes", "lists", "lists hidden by comments", "lists hidden by raw text"],
+)
+def test_page_whose_markdown_would_be_huge_keeps_its_text(page: str) -> None:
+    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True).html
+
+    assert to_markdown(html, url="https://example.com/", otherwise="text") == "text"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<ul><li>x</ul>" * 2000 + "<blockquote><ul><li><ol><li>y</ol></ul></blockquote>" * 500,
+        "<table>" + ("<tr>" + "<td>x" * 20) * 3000 + "<tr><td colspan=20>y</table>",
+    ],
+    ids=["lists", "table"],
+)
+def test_large_page_of_lists_or_tables_becomes_markdown(page: str) -> None:
+    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True).html
+
+    assert to_markdown(html, url="https://example.com/", otherwise="text") != "text"
 
 
 def test_page_of_too_many_tags_is_cut() -> None:

@@ -28,7 +28,8 @@ def test_page_without_title_is_called_by_its_heading() -> None:
 def test_text_is_the_main_content_only() -> None:
     page = extracted(
         "<head><title>T</title><style>p {}</style></head><body><nav>menu</nav><script>code()</script>"
-        "<main><h1>Head</h1><p>One\n  two</p><p>three</p><noscript>no</noscript></main><div>beside</div><footer>foot</footer>"
+        "<main><h1>Head</h1><p>One\n  two</p><p>three</p><noscript>no</noscript></main>"
+        "<div>beside</div><footer>foot</footer>"
     )
 
     assert page.text == "Head One two three"
@@ -36,6 +37,7 @@ def test_text_is_the_main_content_only() -> None:
 
 def test_page_without_main_element_keeps_its_body() -> None:
     assert extracted("<nav>menu</nav><p>One<br>two<div>three").text == "One two three"
+    assert extracted("<main> </main><p>One").text == "One"
 
 
 def test_links_are_canonical_unique_and_in_document_order() -> None:

@@ -107,3 +107,14 @@ async def test_stop_signal_ends_it_and_tells_its_clients() -> None:
 
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1012)
         assert await stopping == 0
+
+
+async def test_broker_that_hangs_does_not_hold_the_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"amqp://127.0.0.1:{silent.getsockname()[1]}/"
+        async with listening(**NO_BROKER | {"AMQP_URL": address}) as process:
+            connection, _ = await asyncio.to_thread(silent.accept)
+            with connection:  # it hears the greeting, and says nothing
+                code = await process.stop()
+
+    assert code == 0

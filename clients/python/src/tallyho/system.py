@@ -1,7 +1,9 @@
 """The whole system on this machine: backing services and the three services, as child processes."""
 
+import errno
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from tallyho_backing_services import BackingServices, BackingServicesError, free_port, is_free, open_backing_services
+from tallyho_backing_services import BackingServices, BackingServicesError, free_port, open_backing_services
 from tallyho_backing_services.servers import PrivateServer
 
 from tallyho.services import STOP_TIMEOUT, Service, ServiceSpec, supervise
@@ -162,6 +164,9 @@ def gateway_ports(options: SystemOptions, host: str) -> list[int]:
         return [free_port() for _ in range(options.gateways)]
     ports = list(range(options.port, options.port + options.gateways))
     for port in ports:
-        if not is_free(port, host):
-            raise BackingServicesError(f"port {port} is taken: choose another with --port (0 is any)")
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            problem = "is taken" if error.errno == errno.EADDRINUSE else f"can't be had ({error.strerror})"
+            raise BackingServicesError(f"port {port} {problem}: choose another with --port (0 is any)") from error
     return ports

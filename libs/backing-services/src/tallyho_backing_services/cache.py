@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tallyho_backing_services.errors import BackingServicesError
+
 
 def cache_folder() -> Path:
     """Return the folder of Tallyho in the user's cache, made if need be.
@@ -16,7 +18,10 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyho"
     if os.geteuid() == 0 and not all(_open_to_all(parent) for parent in folder.parents):
         folder = Path("/var/cache/tallyho")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackingServicesError(f"can't keep anything in {folder}: {error.strerror}; set XDG_CACHE_HOME") from error
     return folder
 
 

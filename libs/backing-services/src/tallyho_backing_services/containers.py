@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallyho_backing_services import postgresql, rabbitmq
 from tallyho_backing_services.engine import RUN_LABEL, local_engine
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.run_folder import RunFolder
 from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server, free_port
+
+if TYPE_CHECKING:
+    from testcontainers.core.docker_client import DockerClient
 
 RABBITMQ_IMAGE = "rabbitmq:3-management"
 POSTGRES_IMAGE = "postgres:15"
@@ -107,10 +110,22 @@ def _create(
 
         run.uses_containers()
         try:
+            _pull(engine, image, run, report)
             labels = {RUN_LABEL: run.path.name}
             container = engine.create(image, environment=dict(env), ports=dict(ports), labels=labels)
         except (DockerException, OSError) as error:
             reason = " ".join(str(error).split())
-            report(f"Docker has no {image} and can't pull it, going on without: {reason[:200]}")
+            report(f"Docker can't run {image}, going on without: {reason[:200]}")
             return None
         return str(container.id)
+
+
+def _pull(engine: "DockerClient", image: str, run: RunFolder, report: Callable[[str], None]) -> None:
+    """Pull an image that the engine hasn't got; that it can't is found out when the container is created."""
+    if any(image in present.tags for present in engine.client.images.list()):
+        return
+    report(f"Docker: pulling {image}")
+    repository, _, tag = image.partition(":")
+    for _ in engine.client.api.pull(repository, tag=tag, stream=True):
+        if run.closing.is_set():
+            raise BackingServicesError("the run is being stopped")

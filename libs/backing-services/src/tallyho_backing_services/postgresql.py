@@ -90,8 +90,11 @@ def _inspect(folder: Path) -> PostgresInstallation | None:
     """Return the installation in that folder, if it is whole and of a supported version."""
     if not (folder / "initdb").exists() or not (folder / "postgres").exists():
         return None
-    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.search(r"\) (\d+)", said)
+    try:
+        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)
+    except OSError:  # built for another machine
+        return None
+    version = re.search(r"\) (\d+)", said.stdout)
     if version is None or int(version[1]) not in SUPPORTED:
         return None
     return PostgresInstallation(folder, int(version[1]))

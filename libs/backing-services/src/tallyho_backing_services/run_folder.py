@@ -191,12 +191,15 @@ def _end_if_orphaned(path: Path, report: Callable[[str], None]) -> None:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        with suppress(ValueError):
+        with suppress(ValueError):  # its owner was killed before it had said who it is, let alone started anything
             recorded = json.load(owner)
             ended = _end_recorded(path) if recorded["machine"] == _machine() else 0
-            report(f"cleaned up behind process {recorded['pid']}, which was killed: {ended} processes ended")
-        if (path / "containers").exists() and remove_containers(path.name) is None:
-            return  # the engine is away: a later start will find them
+            if (path / "containers").exists():
+                removed = remove_containers(path.name)
+                if removed is None:
+                    return  # the engine is away: a later start will find them
+                ended += removed
+            report(f"cleaned up behind process {recorded['pid']}, which was killed: ended {ended} of its processes")
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -138,12 +138,10 @@ def free_port() -> int:
             return port
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether nobody listens on that port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on that port of 127.0.0.1."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

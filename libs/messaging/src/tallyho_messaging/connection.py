@@ -3,18 +3,23 @@
 A resource alarm of the broker blocks the socket that publishes; acknowledgements must not wait behind it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractRobustConnection
+from aio_pika.connection import make_url
 
 from tallyho_messaging.publisher import Publisher
 
 # A dead link is noticed after about three heartbeats; the default of 60 s would mean three minutes.
 HEARTBEAT_SECONDS = 10
 RECONNECT_SECONDS = 1
+CONNECT_TIMEOUT_SECONDS = 10
+CLOSE_TIMEOUT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,28 @@ class Amqp:
 
 @asynccontextmanager
 async def open_amqp(url: str, *, name: str) -> AsyncIterator[Amqp]:
-    """Connect to the broker at `url`, waiting until it answers; reconnects by itself until closed."""
-    async with await _connect(url, f"{name} publishes") as publishing:
+    """Connect to the broker at `url`, waiting until it answers; reconnects by itself until closed.
+
+    Closing takes all channels along, and is bounded: a broker that hangs never says goodbye.
+    """
+    publishing, consuming = _connection(url, f"{name} publishes"), _connection(url, f"{name} consumes")
+    try:
+        await asyncio.gather(*(each.connect(timeout=CONNECT_TIMEOUT_SECONDS) for each in (publishing, consuming)))
         channel = await publishing.channel(publisher_confirms=True, on_return_raises=True)
-        async with await _connect(url, f"{name} consumes") as consuming:
-            yield Amqp(name=name, consuming=consuming, publisher=Publisher(channel))
+        yield Amqp(name=name, consuming=consuming, publisher=Publisher(channel))
+    finally:
+        closing = [asyncio.ensure_future(each.close()) for each in (consuming, publishing)]
+        await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_SECONDS)
+        for close in closing:
+            close.cancel()
 
 
-async def _connect(url: str, connection_name: str) -> AbstractRobustConnection:
-    return await aio_pika.connect_robust(
-        url,
-        client_properties={"connection_name": connection_name},
-        heartbeat=HEARTBEAT_SECONDS,
-        reconnect_interval=RECONNECT_SECONDS,
-        fail_fast=0,
-    )
+def _connection(url: str, connection_name: str) -> aio_pika.RobustConnection:
+    # Not aio_pika.connect_robust: cancelled while it connects, it would leave its attempts behind, unclosed.
+    options: dict[str, Any] = {
+        "heartbeat": HEARTBEAT_SECONDS,
+        "reconnect_interval": RECONNECT_SECONDS,
+        "fail_fast": 0,
+    }
+    properties = {"connection_name": connection_name}
+    return aio_pika.RobustConnection(make_url(url, **options), client_properties=properties, **options)

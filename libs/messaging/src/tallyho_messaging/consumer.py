@@ -8,12 +8,15 @@ fills while a batch is applied, and the next batch is larger.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelInvalidStateError
 
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
+from tallyho_messaging.lost_links import acknowledge, stop_consuming
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.wire import AnyEvent, Malformed, decode
 
@@ -57,24 +60,26 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until `stop` is set, then finish what was received. Any error that escapes must end the process."""
-        async with self.amqp.consuming.channel() as channel:
-            await channel.set_qos(prefetch_count=PREFETCH_MESSAGES)
-            queue = await channel.declare_queue(self.queue, passive=True)
-            tag = await queue.consume(self._receive)
-            try:
-                while deliveries := await self._take():
-                    await self._process(deliveries)
-                await queue.cancel(tag)
-                while not self._inbox.empty():
-                    await self._process(self._drain([]))
-            except StoppedError:
-                log.info("stopped with messages unapplied; the broker keeps them queue=%s", self.queue)
+        channel = await self.amqp.consuming.channel()
+        await channel.set_qos(prefetch_count=PREFETCH_MESSAGES)
+        queue = await channel.declare_queue(self.queue, passive=True)
+        tag = await queue.consume(self._receive)
+        try:
+            while deliveries := await self._take():
+                await self._process(deliveries)
+            await stop_consuming(queue, tag)
+            while not self._inbox.empty():
+                await self._process(self._drain([]))
+        except StoppedError:
+            log.info("stopped with messages unapplied; the broker keeps them queue=%s", self.queue)
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         self._inbox.put_nowait(message)
 
     async def _take(self) -> list[AbstractIncomingMessage]:
-        """Wait for messages; none when stopping."""
+        """Wait for messages; none when stopping, however many there are."""
+        if self.stop.is_set():
+            return []
         first = asyncio.ensure_future(self._inbox.get())
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
@@ -99,7 +104,7 @@ class Consumer:
                     good.append(Received(item, delivery))
         for start in range(0, len(good), BATCH_EVENTS):
             await self._apply(good[start : start + BATCH_EVENTS])
-        await acknowledge(deliveries)
+        await acknowledge_all(deliveries)
 
     async def _apply(self, batch: Sequence[Received]) -> None:
         attempt = 1
@@ -143,11 +148,11 @@ class Consumer:
         raise StoppedError
 
 
-async def acknowledge(deliveries: Sequence[AbstractIncomingMessage]) -> None:
+async def acknowledge_all(deliveries: Sequence[AbstractIncomingMessage]) -> None:
     """Acknowledge all of `deliveries`, which must be everything received up to the last of each channel."""
-    last_of_channel = {id(delivery.channel): delivery for delivery in deliveries}
+    last_of_channel: dict[int, AbstractIncomingMessage] = {}
+    for delivery in deliveries:
+        with suppress(ChannelInvalidStateError):  # that channel is gone with its link: the message comes again
+            last_of_channel[id(delivery.channel)] = delivery
     for delivery in last_of_channel.values():
-        try:
-            await delivery.ack(multiple=True)
-        except Exception as error:  # noqa: BLE001  # a dying link raises bare exceptions; the messages come again
-            log.info("acknowledgement lost, the messages come again error=%s", error)
+        await acknowledge(delivery, multiple=True)

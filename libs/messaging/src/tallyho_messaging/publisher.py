@@ -9,6 +9,8 @@ from aio_pika.abc import AbstractRobustChannel
 from aio_pika.exceptions import AMQPError
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE
 
+from tallyho_messaging.lost_links import link_errors
+
 PUBLISH_TIMEOUT_SECONDS = 5.0
 
 
@@ -52,14 +54,15 @@ class Publisher:
         Raises PublishFailedError.
         """
         try:
-            # The bound must include the wait for a connection, which the library's own timeout does not.
-            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-                target = (
-                    await self._channel.get_exchange(exchange, ensure=False)
-                    if exchange
-                    else self._channel.default_exchange
-                )
-                await target.publish(message, routing_key, mandatory=mandatory)
+            with link_errors():
+                # The bound must include the wait for a connection, which the library's own timeout does not.
+                async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
+                    target = (
+                        await self._channel.get_exchange(exchange, ensure=False)
+                        if exchange
+                        else self._channel.default_exchange
+                    )
+                    await target.publish(message, routing_key, mandatory=mandatory)
         except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
             raise PublishFailedError(
                 f"{routing_key} to {exchange or 'a queue'}: {error or type(error).__name__}"

@@ -15,6 +15,7 @@ from tallyho_contracts.replies import ErrorCode, Refused
 
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
+from tallyho_messaging.lost_links import acknowledge, stop_consuming
 from tallyho_messaging.publisher import Publisher, PublishFailedError
 from tallyho_messaging.wire import AnyEvent, Malformed, decode, event_of
 
@@ -50,10 +51,10 @@ class Requester:
     async def open(cls, amqp: Amqp) -> AsyncIterator["Requester"]:
         """Declare the reply queue and listen on it."""
         requester = cls(amqp, f"{amqp.name}.replies.{uuid4()}")
-        async with amqp.consuming.channel() as channel:
-            queue = await channel.declare_queue(requester._reply_to, exclusive=True)
-            await queue.consume(requester._receive, no_ack=True)
-            yield requester
+        channel = await amqp.consuming.channel()
+        queue = await channel.declare_queue(requester._reply_to, exclusive=True)
+        await queue.consume(requester._receive, no_ack=True)
+        yield requester
 
     # The reply's model follows from the registry at run time, hence Any.
     async def request(self, data: Message, *, subject: UUID, timeout: float) -> Any:  # noqa: ASYNC109  # also its expiry
@@ -105,8 +106,9 @@ async def serve(
     `answer` returns the reply, or raises RequestRefused. A transient error is answered as unavailable.
     """
     responder = _Responder(amqp.publisher, amqp.name, queue_name, answer, is_transient)
-    async with amqp.consuming.channel() as channel, asyncio.TaskGroup() as under_way:
-        await channel.set_qos(prefetch_count=REQUESTS_AT_ONCE)
+    channel = await amqp.consuming.channel()
+    await channel.set_qos(prefetch_count=REQUESTS_AT_ONCE)
+    async with asyncio.TaskGroup() as under_way:
         queue = await channel.declare_queue(queue_name, passive=True)
 
         async def receive(message: AbstractIncomingMessage) -> None:
@@ -115,7 +117,7 @@ async def serve(
 
         tag = await queue.consume(receive)
         await stop.wait()
-        await queue.cancel(tag)
+        await stop_consuming(queue, tag)
 
 
 class _Responder:
@@ -134,9 +136,10 @@ class _Responder:
             reply = await self._reply_to(message, item)
             if message.reply_to:
                 await self._send(message, reply, item)
-            await message.ack()
-        except Exception as error:  # noqa: BLE001  # the link is dying: the request comes again or its sender gave up
+        except PublishFailedError as error:
+            # Whoever asked gives up, and a request that we kept would take one of our places.
             log.warning("request not answered type=%s error=%s", message.type, error)
+        await acknowledge(message)
 
     async def _reply_to(self, message: AbstractIncomingMessage, item: AnyEvent | Malformed) -> Message:
         if isinstance(item, Malformed):

@@ -10,6 +10,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from tallyho_contracts.registry import EVENTS
 
 from tallyho_messaging.connection import Amqp
+from tallyho_messaging.lost_links import stop_consuming
 from tallyho_messaging.wire import AnyEvent, Malformed, decode
 
 log = logging.getLogger(__name__)
@@ -42,15 +43,16 @@ async def subscribe(
     def reconnected(*_: Any) -> None:
         on_gap()
 
-    async with amqp.consuming.channel() as channel:
-        declared = await channel.declare_queue(
-            queue, exclusive=True, arguments={"x-max-length": QUEUE_LENGTH, "x-overflow": "drop-head"}
-        )
-        await asyncio.gather(*(declared.bind(EVENTS, key) for key in binding_keys))
-        await declared.consume(receive, no_ack=True)
-        amqp.consuming.reconnect_callbacks.add(reconnected)
-        on_gap()
-        try:
-            yield
-        finally:
-            amqp.consuming.reconnect_callbacks.discard(reconnected)
+    channel = await amqp.consuming.channel()
+    declared = await channel.declare_queue(
+        queue, exclusive=True, arguments={"x-max-length": QUEUE_LENGTH, "x-overflow": "drop-head"}
+    )
+    await asyncio.gather(*(declared.bind(EVENTS, key) for key in binding_keys))
+    tag = await declared.consume(receive, no_ack=True)
+    amqp.consuming.reconnect_callbacks.add(reconnected)
+    on_gap()
+    try:
+        yield
+    finally:
+        amqp.consuming.reconnect_callbacks.discard(reconnected)
+        await stop_consuming(declared, tag)

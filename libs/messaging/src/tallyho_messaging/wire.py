@@ -49,17 +49,18 @@ def _decode_batch(body: bytes, type_: str | None) -> list[AnyEvent | Malformed]:
                 return list(events)
     try:
         items = json.loads(body)
-    except ValueError as error:
+        if not isinstance(items, list):
+            return [Malformed(body, "a batch must be a JSON array of events")]
+        bodies = [json.dumps(item).encode() for item in items]
+    except (ValueError, RecursionError) as error:
         return [Malformed(body, f"not JSON: {error}")]
-    if not isinstance(items, list):
-        return [Malformed(body, "a batch must be a JSON array of events")]
-    return [_decode_one(json.dumps(item).encode(), None) for item in items]
+    return [_decode_one(one, None) for one in bodies]
 
 
 def _decode_one(body: bytes, type_: str | None) -> AnyEvent | Malformed:
     try:
         name = type_ or json.loads(body)["type"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Malformed(body, "not a JSON object with a type")
     if not isinstance(name, str) or name not in MESSAGES:
         return Malformed(body, f"unknown type {str(name)[:100]!r}")

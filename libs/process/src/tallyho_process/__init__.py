@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pydantic import ValidationError
+
+LEAVING_SECONDS = 3.0
 
 
 @contextmanager
@@ -25,6 +29,23 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+@asynccontextmanager
+async def stoppable_start(stop: asyncio.Event) -> AsyncIterator[None]:
+    """While the block runs, `stop` ends the process at once: it waits for others, and has begun nothing itself."""
+    starting = asyncio.current_task()
+    assert starting is not None
+
+    async def cancel_when_stopped() -> None:
+        await stop.wait()
+        starting.cancel()
+
+    watching = asyncio.create_task(cancel_when_stopped())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run `main` with logging to standard error; returns the exit code.
 
@@ -34,14 +55,31 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
+    code = 1
+    leaving = threading.Timer(LEAVING_SECONDS, lambda: os._exit(code))
+    leaving.daemon = True
+
+    async def run() -> None:
+        nonlocal code
+        try:
+            await main()
+            code = 0
+        finally:
+            # What is left is the library's own tasks, and one that ignores its cancellation must not keep the process.
+            leaving.start()
+
     try:
-        asyncio.run(main())
+        asyncio.run(run())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         print(f"bad setting {field}: {first['msg']}", file=sys.stderr)  # noqa: T201  # before any log is of use
-        return 2
+        code = 2
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("stopped before it was ready")
+        code = 0
     except Exception:
         logging.getLogger(__name__).exception("the process ends because a part of it failed")
-        return 1
-    return 0
+    finally:
+        leaving.cancel()
+    return code

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
@@ -14,7 +15,7 @@ from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
-from tallyho_process import run_process, stop_on_signal
+from tallyho_process import run_process, stop_on_signal, stoppable_start
 
 from crawler.deps import Deps
 from crawler.events import SOURCE
@@ -42,11 +43,11 @@ async def run() -> None:
         concurrency=settings.concurrency,
     )
     with stop_on_signal() as stop:
-        async with (
-            open_pool(settings.database_url, schema=SCHEMA, size=12) as pool,
-            open_amqp(settings.amqp_url, name=SOURCE) as amqp,
-            fetcher,
-        ):
+        async with AsyncExitStack() as opened:
+            async with stoppable_start(stop):
+                pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
+                amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
+                await opened.enter_async_context(fetcher)
             relay = Relay(pool, amqp.publisher.publish_events)
             deps = Deps(
                 pool, relay, partial(datetime.now, UTC), KnownUrls(), settings.host_concurrency, settings.host_delay

@@ -44,6 +44,14 @@ _SUSPECT = re2.compile(
     rf"|(?s:(?:{_STYLED_FORMATTING}.*?){{{_MAX_FORMATTING}}})"
 )
 
+# What grows when it is written as markdown: each line repeats the marks of the quotes and lists that it stands in, and
+# each row of a table is as wide as the widest.
+_MAX_INDENTATION = 20
+_MAX_CELLS = 4_000_000
+_MAX_COLSPAN = 1000
+_INDENTING = re.compile(r"<!--.*?-->|<(/?)(?:blockquote|ul|ol)\b", re.DOTALL)
+_COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
+
 
 def bounded(html: str) -> str:
     """Return `html`; or without what is never seen; or, if it is a trap, flat: its text and its links only."""
@@ -54,6 +62,37 @@ def bounded(html: str) -> str:
     if len(pieces) > _MAX_TAGS + 1:
         html = "<".join(pieces[:-1])
     return _TAG.sub(_flattened, html) if _is_trap(html) else html
+
+
+def expands(html: str) -> bool:
+    """Whether HTML, as the parser writes it, could become markdown of many times its size."""
+    if "<xmp" in html or "<plaintext" in html:
+        return True  # their raw text could hide tags from a look at the source
+    return _indents_too_far(html) or _is_too_wide(html)
+
+
+def _indents_too_far(html: str) -> bool:
+    if sum(map(html.count, ("<blockquote", "<ul", "<ol"))) <= _MAX_INDENTATION:
+        return False
+    depth = 0
+    for tag in _INDENTING.finditer(html):
+        if tag[1] is not None:
+            depth += -1 if tag[1] else 1
+            if depth > _MAX_INDENTATION:
+                return True
+    return False
+
+
+def _is_too_wide(html: str) -> bool:
+    rows = html.count("<tr")
+    if rows * (html.count("<t") + _MAX_COLSPAN * html.count("colspan")) <= _MAX_CELLS:
+        return False
+    return rows * max(map(_cells, html.split("<tr")[1:]), default=0) > _MAX_CELLS
+
+
+def _cells(row: str) -> int:
+    spans = (min(int(span), _MAX_COLSPAN) for span in _COLSPAN.findall(row)) if "colspan" in row else ()
+    return row.count("<td") + row.count("<th") + sum(spans)
 
 
 def _may_be_trap(html: str) -> bool:

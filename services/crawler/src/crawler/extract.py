@@ -7,13 +7,13 @@ from urllib.parse import unquote
 from html_to_markdown import ConversionError, ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from crawler.bounds import bounded
+from crawler.bounds import bounded, expands
 from crawler.text_encoding import decode
 from crawler.urls import join
 
 MAX_LINKS = 5_000
 MAX_TITLE = 1_000
-_NOT_CONTENT = "script,style,noscript,template,svg,iframe,nav,footer,aside"
+_NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
 _MAIN = "main,[role=main]"
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 
@@ -46,8 +46,7 @@ def extract(body: bytes, content_type: str, url: str, *, keep_html: bool = False
     title, links = _title(page), _links(page, url)
     for node in page.css(_NOT_CONTENT):
         node.decompose()
-    main = _main(page)
-    text = _collapsed(main.text(separator=" ")) if main else ""
+    main, text = _main(page)
     return _extracted(title, text, links, html=(main.html or "") if main and keep_html else "")
 
 
@@ -56,6 +55,8 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
 
     It releases the GIL: run it in a thread.
     """
+    if expands(html):
+        return otherwise
     options = ConversionOptions(extract_metadata=False, base_url=url)
     try:
         markdown = convert(html, options).content
@@ -94,5 +95,13 @@ def _links(page: LexborHTMLParser, url: str) -> list[str]:
     return list(links)
 
 
-def _main(page: LexborHTMLParser) -> LexborNode | None:
-    return page.css_first(_MAIN) or page.body
+def _main(page: LexborHTMLParser) -> tuple[LexborNode | None, str]:
+    """Return the element that holds the main content, and its text; an empty <main> (filled by a script) is none."""
+    main = page.css_first(_MAIN)
+    if main is not None and (text := _text(main)):
+        return main, text
+    return page.body, _text(page.body) if page.body else ""
+
+
+def _text(node: LexborNode) -> str:
+    return _collapsed(node.text(separator=" "))

@@ -112,10 +112,12 @@ def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID
     if job.status == "cancelled":
         return result
     scope = Scope.of(job.options, result.sites)
-    for visit in visits:
+    for visit in sorted(visits, key=_depth_of_candidates):
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
         for found in _candidates(visit):
-            if found.url in result.found or (job.job_id, found.url) in known:
+            # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
+            is_news = bool(found.redirects) and job.level is not None
+            if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
                 continue
             if refusal := scope.refusal(found.url, found.depth):
                 skipped[refusal] += 1
@@ -131,15 +133,18 @@ def _redirected_sites(visits: Iterable[Visit]) -> frozenset[str]:
     return frozenset(urls.site(target) for target in targets if target)
 
 
+def _depth_of_candidates(visit: Visit) -> int:
+    # A redirect is no step deeper: its target stands where the page stood.
+    return visit.page.depth if visit.redirect_to else visit.page.depth + 1
+
+
 def _candidates(visit: Visit) -> list[FoundPage]:
-    page = visit.page
-    job_id = page.lane.job_id
+    job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
-        # A redirect is no step deeper: its target stands where the page stood.
         target = visit.redirect_to
-        return [FoundPage(job_id, urls.page_id(job_id, target), target, page.depth, page.redirects + 1)]
+        return [FoundPage(job_id, urls.page_id(job_id, target), target, depth, visit.page.redirects + 1)]
     links = visit.document.links if visit.document else ()
-    return [FoundPage(job_id, urls.page_id(job_id, url), url, page.depth + 1) for url in links]
+    return [FoundPage(job_id, urls.page_id(job_id, url), url, depth) for url in links]
 
 
 def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:

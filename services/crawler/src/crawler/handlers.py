@@ -114,6 +114,9 @@ async def _grow(
     admitted, refused = await _admit(connection, job, visits, fresh)
     await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
     await store.add_waiting(connection, refused)
+    if job.level is not None:
+        redirected = [page for page in candidates if page.redirects and page.page_id not in new]
+        await store.lift_pages(connection, redirected, host_concurrency=deps.host_concurrency)
     for page in refused:
         found.skipped_links[found.finder[page.page_id]]["budget"] += 1
     await store.advance_job(

@@ -103,9 +103,7 @@ async def close_pages(connection: Connection, visits: Sequence[Visit]) -> list[V
         return []
     rows = await connection.fetch(SQL["close_pages"], _json([_fenced(visit.page) for visit in visits]))
     closed = {(row["job_id"], row["page_id"], row["epoch"]) for row in rows}
-    return [
-        visit for visit in visits if (visit.page.lane.job_id, visit.page.page_id, visit.page.lane.epoch) in closed
-    ]
+    return [visit for visit in visits if (visit.page.lane.job_id, visit.page.page_id, visit.page.lane.epoch) in closed]
 
 
 async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) -> None:
@@ -173,17 +171,17 @@ async def enqueue_pages(
     """Add pages to the queue, in the lanes of their origins."""
     if not pages:
         return
-    rows = [
-        {
-            **_found(n, page),
-            "origin": urls.origin(page.url),
-            "slot": slot_of(page.page_id, host_concurrency),
-        }
-        for n, page in enumerate(pages)
-    ]
+    rows = [_placed(n, page, host_concurrency) for n, page in enumerate(pages)]
     columns = [row["origin"] for row in rows], [row["slot"] for row in rows]
     await connection.execute(SQL["add_origins"], *columns, timedelta(seconds=host_delay))
     await connection.execute(SQL["enqueue_pages"], _json(rows))
+
+
+async def lift_pages(connection: Connection, pages: Sequence[FoundPage], *, host_concurrency: int) -> None:
+    """Move queued pages that were found again at a lesser depth up to it."""
+    if pages:
+        rows = [_placed(n, page, host_concurrency) for n, page in enumerate(pages)]
+        await connection.execute(SQL["lift_pages"], _json(rows))
 
 
 async def advance_job(
@@ -257,6 +255,11 @@ def _found(position: int, page: FoundPage) -> dict[str, Any]:
         "depth": page.depth,
         "redirects": page.redirects,
     }
+
+
+def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, Any]:
+    slot = slot_of(page.page_id, host_concurrency)
+    return {**_found(position, page), "origin": urls.origin(page.url), "slot": slot}
 
 
 def _json(value: object) -> str:

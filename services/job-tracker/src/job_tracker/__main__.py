@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,7 +15,7 @@ from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
-from tallyho_process import run_process, stop_on_signal
+from tallyho_process import run_process, stop_on_signal, stoppable_start
 
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
@@ -32,10 +33,10 @@ async def run() -> None:
     """Wire the tracker and run its loops until a signal; one that dies ends the process."""
     settings = Settings()
     with stop_on_signal() as stop:
-        async with (
-            open_pool(settings.database_url, schema=SCHEMA) as pool,
-            open_amqp(settings.amqp_url, name=SOURCE) as amqp,
-        ):
+        async with AsyncExitStack() as opened:
+            async with stoppable_start(stop):
+                pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA))
+                amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
             relay = Relay(pool, amqp.publisher.publish_events)
             progress = Progress(pool, publish_with(amqp.publisher))
             deps = Deps(pool, relay, progress, partial(datetime.now, UTC))

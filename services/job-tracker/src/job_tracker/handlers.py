@@ -27,7 +27,7 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
         counted = await store.add_documents(connection, batch.documents)
         pages = await store.advance_pages(connection, batch.pages)
         steps = [
-            (job, await _explained(connection, state_after(job, tally, now)))
+            (job, await explained(connection, state_after(job, tally, now)))
             for job, tally in tallies(jobs, batch, counted, pages)
             if not tally.is_empty
         ]
@@ -56,7 +56,8 @@ def tallies(
     ]
 
 
-async def _explained(connection: Connection, job: Job) -> Job:
+async def explained(connection: Connection, job: Job) -> Job:
+    """The job, with the reasons of its pages when it failed because it saved nothing."""
     if job.status is not JobStatus.FAILED or job.error:
         return job
     return replace(job, error=nothing_saved(await store.failure_reasons(connection, job.job_id)))

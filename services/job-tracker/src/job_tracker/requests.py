@@ -29,6 +29,7 @@ from tallyho_postgres import outbox
 from job_tracker import store
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
+from job_tracker.handlers import explained
 from job_tracker.rules import Tally, job_state, job_view, state_after
 
 
@@ -67,13 +68,18 @@ async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
             if known and known[1] != request_hash:
                 _refuse(ErrorCode.CONFLICT, "this idempotency key belongs to another request", field="Idempotency-Key")
             if known:
-                return JobCreated(job=job_view(known[0]), created=False)
+                return JobCreated(job=job_view(known[0]), created=known[0].job_id == request.job_id)
         job = await store.create_job(connection, request, request_hash=request_hash, at=now)
         if job is None:
-            _refuse(ErrorCode.CONFLICT, f"job {request.job_id} exists", field="job_id")
+            known = await store.get_created(connection, request.job_id)
+            if known is None or known[1] != request_hash:
+                _refuse(ErrorCode.CONFLICT, f"job {request.job_id} exists", field="job_id")
+            # The same request came twice: whoever did it first may have died before it could answer.
+            return JobCreated(job=job_view(known[0]), created=True)
         if job.start_confirmed:
             # Its events came first: it may be done already.
-            [job] = await store.advance_jobs(connection, [(job, state_after(job, Tally(), now))], at=now)
+            after = await explained(connection, state_after(job, Tally(), now))
+            [job] = await store.advance_jobs(connection, [(job, after)], at=now)
         start = CrawlStart(job_id=job.job_id, revision=job.revision, seeds=request.seeds, options=request.options)
         command = crawl_command(start, job.job_id, now)
         await outbox.add(connection, [command])

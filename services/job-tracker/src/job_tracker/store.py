@@ -121,6 +121,12 @@ async def get_job(connection: Connection, job_id: UUID) -> Job | None:
     return _job(row) if row else None
 
 
+async def get_created(connection: Connection, job_id: UUID) -> tuple[Job, bytes] | None:
+    """One job and the hash of the request that created it; None when it was never created."""
+    row = await connection.fetchrow(SQL["get_job"], job_id)
+    return (_job(row), row["request_hash"]) if row else None
+
+
 async def list_jobs(connection: Connection, *, live: bool, before: UUID | None, limit: int) -> list[Job]:
     """The jobs created before job `before`, the newest first."""
     rows = await connection.fetch(SQL["list_live_jobs" if live else "list_jobs"], before, limit)

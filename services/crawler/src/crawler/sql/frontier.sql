@@ -187,6 +187,18 @@ INSERT INTO lanes (job_id, origin, slot, due_at)
 SELECT DISTINCT job_id, origin, slot, now() FROM added ORDER BY job_id, origin, slot
 ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = least(lanes.due_at, excluded.due_at)
 
+-- name: lift_pages
+-- Move queued pages up to the lesser depth at which they were found again, and make their lanes due.
+WITH lifted AS (
+    UPDATE queue SET depth = page.depth
+    FROM jsonb_to_recordset($1::jsonb) AS page (job_id uuid, origin text, slot smallint, depth int, page_id uuid)
+    WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
+        AND queue.page_id = page.page_id AND queue.depth > page.depth
+    RETURNING queue.job_id, queue.origin, queue.slot
+)
+UPDATE lanes SET due_at = least(lanes.due_at, now()) FROM lifted
+WHERE lanes.job_id = lifted.job_id AND lanes.origin = lifted.origin AND lanes.slot = lifted.slot
+
 -- name: advance_job
 -- Add what a transaction changed to a locked job.
 UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level = $5 WHERE job_id = $1

@@ -1,0 +1,65 @@
+"""How a service's process starts, stops and ends."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from pydantic import BaseModel
+from tallyho_process import run_process, stop_on_signal
+
+
+class Settings(BaseModel):
+    port: int
+
+
+async def nothing() -> None:
+    """End at once."""
+
+
+async def bad_settings() -> None:
+    Settings.model_validate({"port": "eighty"})
+
+
+async def dead_loop() -> None:
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(asyncio.Event().wait())
+        loops.create_task(nothing())
+        raise RuntimeError("this loop died")
+
+
+def test_process_that_ends_by_itself_ends_well() -> None:
+    assert run_process(nothing) == 0
+
+
+def test_bad_setting_is_one_line_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_process(bad_settings)
+
+    assert code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("bad setting port: Input should be a valid integer")
+
+
+def test_loop_that_dies_ends_its_process(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_process(dead_loop)
+
+    assert code == 1
+    assert "this loop died" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_asks_the_loops_to_stop(number: signal.Signals) -> None:
+    with stop_on_signal() as stop:
+        os.kill(os.getpid(), number)
+
+        async with asyncio.timeout(5):
+            await stop.wait()
+
+
+async def test_handlers_of_signals_end_with_the_block() -> None:
+    with stop_on_signal():
+        pass
+
+    loop = asyncio.get_running_loop()
+    assert not loop.remove_signal_handler(signal.SIGTERM)
+    assert not loop.remove_signal_handler(signal.SIGINT)
