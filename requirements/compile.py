@@ -21,7 +21,7 @@ PROJECTS = {
 DEPLOYED = ("tallyho-crawler", "tallyho-job-tracker", "tallyho-ws-gateway", "tallyho")
 
 
-def dependencies(name: str, extras: bool = False) -> set[str]:
+def dependencies(name: str, *, extras: bool = False) -> set[str]:
     """The third-party requirements of a local package, through the local packages that it depends on."""
     project = PROJECTS[name]["project"]
     direct = list(project["dependencies"])
@@ -30,7 +30,7 @@ def dependencies(name: str, extras: bool = False) -> set[str]:
     found: set[str] = set()
     for requirement in direct:
         other = re.split(r"[\[<>=~!; ]", requirement)[0]
-        found |= dependencies(other, extras) if other in PROJECTS else {requirement}
+        found |= dependencies(other, extras=extras) if other in PROJECTS else {requirement}
     return found
 
 

@@ -17,6 +17,7 @@ from tallyho_postgres.pool import Pool, open_pool
 @pytest.fixture(scope="session")
 def backing() -> Iterator[BackingServices]:
     with open_backing_services(report=print) as services:
+        asyncio.run(declare(services.amqp_url))
         yield services
 
 
@@ -58,7 +59,6 @@ async def crawler_pool(database_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def amqp_url(backing: BackingServices) -> str:
     """The address of a broker whose queues are declared and empty."""
-    await declare(backing.amqp_url)
     async with await aio_pika.connect(backing.amqp_url) as connection:
         channel = await connection.channel()
         for name in (DEAD_LETTERS, *(queue.name for queue in WORK_QUEUES)):

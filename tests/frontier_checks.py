@@ -73,7 +73,7 @@ async def check_frontier(pool: Pool) -> None:
     """Every page that can be fetched will be: nothing stalls, nothing is lost, nothing is there twice."""
     broken = [tuple(row) for row in await pool.fetch(VIOLATIONS)]
 
-    assert broken == []
+    assert not broken, broken
 
 
 @dataclass

@@ -1,5 +1,6 @@
-"""A web made up for a crawl, and a worker that visits it without HTTP: all that the frontier does, thousands of times."""
+"""A web made up for a crawl, and a worker that visits it without HTTP: what the frontier does, thousands of times."""
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from uuid import UUID, uuid4
 
+import asyncpg
 from crawler import store
 from crawler.deps import Deps
 from crawler.frontier import DocumentContent, Lane, Postponed, QueuedPage, Visit
@@ -234,3 +236,32 @@ class Chance:
                 await pass_time(self.pool, 4)
             case _ if self.late:
                 await on_work(worker.deps, self.late.pop())
+
+
+async def crawl_at_once(chances: Sequence[random.Random], pool: Pool, web: Web) -> int:
+    """Crawl with a worker for each of `chances`, all at the same time, until nothing is left; returns the deadlocks.
+
+    Now and then one of them is taken for dead while it is at work.
+    """
+    deadlocks = await asyncio.gather(*(_crawl_by_chance(rng, pool, web) for rng in chances))
+    return sum(deadlocks)
+
+
+async def _crawl_by_chance(rng: random.Random, pool: Pool, web: Web) -> int:
+    worker = SimulatedWorker(crawler_deps(pool), web)
+    deadlocks = 0
+    while True:
+        claimed = await worker.claim(lanes=rng.randint(1, 4), lanes_per_origin=rng.randint(1, 3), pages_per_lane=3)
+        if not claimed and not worker.held and not await pool.fetchval("SELECT count(*) FROM queue"):
+            return deadlocks
+        if rng.random() < 0.1:
+            worker.worker_id, dead = uuid4(), worker.worker_id
+            await pool.execute("UPDATE workers SET alive_until = now() WHERE worker_id = $1", dead)
+        await asyncio.sleep(rng.random() / 100)  # a visit
+        work = worker.finish_some(rng)
+        while True:
+            try:
+                await on_work(worker.deps, work)
+                break
+            except asyncpg.DeadlockDetectedError:
+                deadlocks += 1

@@ -1,10 +1,12 @@
 """One transaction for all that came of a page: its row, its document, its children and its events."""
 
+from uuid import UUID
+
 import asyncpg
 import pytest
 from crawler import urls
 from crawler.deps import Deps
-from crawler.frontier import Visit
+from crawler.frontier import Visit, slot_of
 from crawler.handlers import Work, on_work
 from frontier_checks import Ledgers, check_frontier, events
 from made_up_web import SimulatedWorker, Web, WebPage, crawler_deps, document, good_pages, start
@@ -50,7 +52,9 @@ async def test_page_document_children_and_events_are_committed_together(deps: De
     assert told[PageStarted].page_ids == (urls.page_id(job_id, A),)
 
 
-@pytest.mark.parametrize("table", ["documents", "job_documents", "seen", "queue", "lanes", "waiting", "outbox", "slots"])
+@pytest.mark.parametrize(
+    "table", ["documents", "job_documents", "seen", "queue", "lanes", "waiting", "outbox", "slots"]
+)
 async def test_error_in_the_middle_leaves_nothing(deps: Deps, table: str) -> None:
     job_id = await start(deps, A, max_pages=2)
     worker = SimulatedWorker(deps, WEB)
@@ -125,8 +129,14 @@ async def test_document_says_whether_it_was_created_updated_or_unchanged(deps: D
     assert await deps.pool.fetchval("SELECT content FROM documents") == "one"
 
 
+def _some_ids() -> list[str]:
+    return [f"00000000-0000-4000-8000-{n:012}" for n in range(20)]
+
+
 async def test_two_jobs_of_one_group_save_the_same_document(deps: Deps) -> None:
-    jobs = [await start(deps, A) for _ in range(2)]
+    # Of two jobs whose pages share a slot, only one is served at a time.
+    by_slot = {slot_of(urls.page_id(job_id, A), deps.host_concurrency): job_id for job_id in map(UUID, _some_ids())}
+    jobs = [await start(deps, A, job_id=job_id) for job_id in list(by_slot.values())[:2]]
     worker = SimulatedWorker(deps, {A: WebPage()})
     await worker.claim()
     await on_work(deps, worker.finish())

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from mailbox import Mailbox, encoded, open_mailbox, page_started
 from uuid import UUID
 
 import asyncpg
 import pytest
 from links import open_link
+from mailboxes import Mailbox, encoded, open_mailbox, page_started
 from tallyho_messaging.connection import Amqp, open_amqp
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent, Relay

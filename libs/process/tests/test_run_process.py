@@ -1,12 +1,23 @@
 """How a service's process starts, stops and ends."""
 
 import asyncio
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
 from tallyho_process import run_process, stop_on_signal
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was() -> Iterator[None]:
+    """A process keeps its handler to its end; this one goes on with other tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
 
 
 class Settings(BaseModel):

@@ -73,6 +73,12 @@ def test_fragment_on_a_page_with_another_base_leads_to_that_base() -> None:
     assert extracted('<base href="/other"><a href="#part">').links == ["https://example.com/other"]
 
 
+def test_link_in_svg_is_followed_if_it_is_a_plain_one() -> None:
+    page = extracted('<svg><a href="/plain">a</a><a xlink:href="/xlink">b</a></svg>')
+
+    assert page.links == ["https://example.com/plain"]
+
+
 def test_links_are_capped() -> None:
     page = extracted("".join(f"<a href=/{number}>" for number in range(MAX_LINKS + 100)))
 

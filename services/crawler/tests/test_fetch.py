@@ -156,7 +156,7 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_an_hour() -> None:
     assert retry_after(format_datetime(now + timedelta(seconds=90), usegmt=True), now) == 90
     assert retry_after(format_datetime(now - timedelta(days=1), usegmt=True), now) == 0
     assert retry_after("9" * 400, now) == retry_after("Fri, 01 May 2099 12:00:00 GMT", now) == 3600
-    for value in ("", "soon", "-5", "1.5", "²", "Wed, 99 Foo 2024"):
+    for value in ("", "soon", "-5", "1.5", "²", "Wed, 99 Foo 2024", "Fri, 31 Dec 9999 23:59:59 -2359"):
         assert retry_after(value, now) is None
 
 

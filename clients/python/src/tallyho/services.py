@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +37,15 @@ class Service:
     def __init__(self, spec: ServiceSpec, run: RunFolder, *, verbose: bool = False) -> None:
         """Describe it; `start` runs it. Its output goes to its log in the run folder, and to stderr when verbose."""
         self.name = spec.name
-        self.ready_line = ""
+        self.ready_line = ""  # as it said last; still there while it is being restarted
         self._spec = spec
         self._run = run
         self._verbose = verbose
         self._process: Process | None = None
-        self._ready = threading.Event()
+        self._is_ready = False
+        self._ready_or_ended = threading.Event()
         self._starting = threading.Lock()
+        self._retired = False
 
     @property
     def running(self) -> bool:
@@ -62,27 +65,29 @@ class Service:
     def start(self) -> None:
         """Run it, without waiting for it to be ready; a running one is left alone."""
         with self._starting:
-            if self.running:
+            if self.running or self._retired:
                 return
-            self._ready = threading.Event()
+            self._is_ready = False
+            self._ready_or_ended = threading.Event()
             spec = self._spec
             self._process = self._run.spawn(spec.name, spec.argv, env=spec.env, output=subprocess.PIPE)
-            reader = threading.Thread(target=self._read, args=(self._process, self._ready), daemon=True)
-            reader.start()
+            threading.Thread(target=self._read, args=(self._process, self._ready_or_ended), daemon=True).start()
 
     def await_ready(self, timeout: float = READY_TIMEOUT) -> None:
         """Return once it has said that it is ready; raises with the end of its log when it ends or says nothing."""
-        if not self._ready.wait(timeout):
+        if not self._ready_or_ended.wait(timeout):
             raise self._run.failure(f"{self.name} is not ready after {timeout:.0f} s", self.name)
-        if not self.ready_line:
+        if not self._is_ready:
             raise self._run.failure(f"{self.name} ended before it was ready", self.name)
 
     def wait(self) -> int | None:
         """Return its exit code once it has ended."""
         return self._process.wait() if self._process else None
 
-    def terminate(self) -> None:
-        """Ask it to end, and return at once."""
+    def retire(self) -> None:
+        """Ask it to end, and return at once; nobody can start it again."""
+        with self._starting:
+            self._retired = True
         if self._process and self._process.running:
             self._process.popen.send_signal(signal.SIGTERM)
 
@@ -102,20 +107,23 @@ class Service:
         self.start()
         self.await_ready()
 
-    def _read(self, process: Process, ready: threading.Event) -> None:
-        """Keep what the process prints, and notice when it is ready; its end also ends the waiting for that."""
-        self.ready_line = ""
+    def _read(self, process: Process, ready_or_ended: threading.Event) -> None:
+        """Keep what the process prints, and notice when it is ready.
+
+        There is no log any more when the run ends while the process starts.
+        """
         assert process.popen.stdout is not None
-        with process.popen.stdout as output, self.log.open("ab", buffering=0) as log:
+        with process.popen.stdout as output, suppress(FileNotFoundError), self.log.open("ab", buffering=0) as log:
             for line in output:
                 log.write(line)
                 text = line.decode(errors="replace")
                 if self._verbose:
                     sys.stderr.write(f"{self.name}: {text}")
-                if not ready.is_set() and READY.search(text):
+                if not ready_or_ended.is_set() and READY.search(text) and process is self._process:
                     self.ready_line = text.rstrip()
-                    ready.set()
-        ready.set()
+                    self._is_ready = True
+                    ready_or_ended.set()
+        ready_or_ended.set()
 
 
 def supervise(

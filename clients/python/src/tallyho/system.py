@@ -86,7 +86,7 @@ class System:
         """Stop the services, all at the same time."""
         self._closing.set()
         for service in self.services.values():
-            service.terminate()
+            service.retire()
         deadline = time.monotonic() + STOP_TIMEOUT
         for service in self.services.values():
             service.stop(timeout=max(0.0, deadline - time.monotonic()))

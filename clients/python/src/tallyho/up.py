@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, plan: MakePlan = plan_system) -> int:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Let the first Ctrl-C, SIGTERM or hangup interrupt the block, and those after it not disturb the clean-up."""
+    """Let the first Ctrl-C, SIGTERM or hangup interrupt the block; those after it don't disturb the way out."""
     signals = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -65,7 +65,10 @@ def interrupted_by_signals() -> Iterator[None]:
         yield
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            if (
+                signal.getsignal(each) is interrupt
+            ):  # once interrupted, they stay ignored: the process is on its way out
+                signal.signal(each, handler)
 
 
 def say(line: str) -> None:
@@ -75,12 +78,12 @@ def say(line: str) -> None:
 
 
 def _count(text: str) -> int:
-    if not 1 <= int(text) <= 64:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError("must be 1 to 64")
     return int(text)
 
 
 def _port(text: str) -> int:
-    if not 0 <= int(text) <= 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("must be 0 to 65535")
     return int(text)

@@ -25,7 +25,7 @@ from tallyho_backing_services.errors import BackingServicesError, ServerFailedEr
 from tallyho_backing_services.processes import Stat, is_running, kill_tree, parse_stat, read_stat
 
 # The shell writes who it is into the record, then becomes the program: there is no moment in which it runs unrecorded.
-RECORD_AND_RUN = 'cat /proc/$$/stat >&0; exec "$@" </dev/null'
+RECORD_AND_RUN = 'read -r stat </proc/$$/stat; echo "$stat" >&0; exec "$@" </dev/null'
 
 
 class Process:
@@ -125,8 +125,12 @@ class RunFolder:
             raise self.failure(f"{name} failed", name)
 
     def failure(self, what: str, name: str, lines: int = 15) -> ServerFailedError:
-        """Return an error that ends with the last lines of the named log."""
-        return ServerFailedError(what, self.log(name).read_text(errors="replace").splitlines()[-lines:])
+        """Return an error that ends with the last lines of the named log, which are gone once the run has ended."""
+        try:
+            said = self.log(name).read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            said = []
+        return ServerFailedError(what, said[-lines:])
 
     def uses_containers(self) -> None:
         """Record that there may be containers of this run."""

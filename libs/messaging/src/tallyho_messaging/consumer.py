@@ -16,7 +16,7 @@ from aio_pika.exceptions import ChannelInvalidStateError
 
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
-from tallyho_messaging.lost_links import acknowledge, stop_consuming
+from tallyho_messaging.lost_links import acknowledge, close_channel, stop_consuming
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.wire import AnyEvent, Malformed, decode
 
@@ -72,6 +72,7 @@ class Consumer:
                 await self._process(self._drain([]))
         except StoppedError:
             log.info("stopped with messages unapplied; the broker keeps them queue=%s", self.queue)
+        await close_channel(channel)
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         self._inbox.put_nowait(message)

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
-from tallyho_messaging.topology import CRAWLER_COMMANDS
+from tallyho_messaging.requests import serve
+from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
@@ -23,6 +24,7 @@ from crawler.fetch import Fetcher
 from crawler.handlers import on_commands
 from crawler.known_urls import KnownUrls
 from crawler.politeness import Politeness
+from crawler.requests import answer
 from crawler.settings import Settings
 from crawler.visit import Visitor
 from crawler.worker import Worker
@@ -60,6 +62,9 @@ async def run() -> None:
                 relaying = asyncio.Event()
                 loops.create_task(relay.run(relaying))
                 loops.create_task(commands.run())
+                loops.create_task(
+                    serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)
+                )
                 log.info("ready")
                 await worker.run()
                 # Last, so that what the worker committed while stopping is still published.

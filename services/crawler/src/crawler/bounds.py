@@ -1,20 +1,21 @@
 """Keeps HTML within what a parser does in bounded time and memory.
 
 A parser that follows the standard works on each tag in proportion to how deep it stands and how many attributes it has,
-and repeats the open formatting elements in every paragraph: 10 MB made for it take hours or all memory.
+and repeats the open formatting elements in every paragraph: 10 MB made for it take hours or all memory. So a page that
+might be such a trap is looked at as source first. Where the standard would end an element, this may think it open, but
+never the other way round.
 """
 
 import re
-from collections import Counter
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 
-_FEW_TAGS = 10_000  # can't do harm by depth alone: 0.1 s
+_FEW_TAGS = 20_000  # can't do harm by depth alone: half a second
 _MAX_TAGS = 300_000  # a real page of 10 MB has fewer
 _MAX_DEPTH = 512  # as in Chromium
-_MAX_FORMATTING = 40  # open at once; fewer on a page of many tags
-_MAX_REPEATED = 500_000  # formatting elements, if each tag repeats the open ones
+_MAX_REPEATED = 400_000  # formatting elements, if each tag repeats the open ones
 _MAX_ATTRIBUTES = 200
+_MAX_UNCLOSED = 8  # elements that the end of another one ends
 _LONG_TAG = 600  # characters; a shorter one can't have too many attributes
 
 _VOID = frozenset(
@@ -22,27 +23,46 @@ _VOID = frozenset(
 )
 # Closed or not, these don't pile up: the next of its kind, or its table, ends it.
 _NOT_NESTING = _VOID.union(("a", "p", "option", "td", "th", "tr", "tbody", "thead", "tfoot", "colgroup"))
-_LIST_ITEMS = frozenset(("li", "dt", "dd"))  # an <li> ends an open <li>, but not if a <dd> stands between them
+# An item ends an open item of its list, but not if an item of the other kind of list stands between them.
+_ITEMS = {"li": "list", "dt": "definitions", "dd": "definitions"}
 _FORMATTING = frozenset(("b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"))
+_INLINE = _FORMATTING.union(
+    ("abbr", "acronym", "cite", "data", "del", "dfn", "ins", "kbd", "label", "mark", "q", "samp", "span", "sub"),
+    ("sup", "time", "var"),
+)
+_FOREIGN_ROOTS = frozenset(("svg", "math"))
+_FOREIGN = _FOREIGN_ROOTS.union(
+    ("g", "defs", "symbol", "marker", "pattern", "mask", "clippath", "lineargradient", "radialgradient", "filter")
+)
 _KEPT_IN_FLAT = frozenset(("a", "area", "base", "title"))
 
 _SPACE = r"[ \t\n\f\r]"
 _VALUE = r"\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^ \t\n\f\r>]*+"
-_ATTRIBUTE = rf"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_SPACE}*+={_SPACE}*+(?:{_VALUE}))?+"
-_FIND_ATTRIBUTES = re.compile(_ATTRIBUTE)
-_TAG = re.compile(rf"<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)((?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+)(?:>|\Z)")
-_UNSEEN = re.compile(
-    r"<!--(?:-?>|.*?(?:--!?>|\Z))|<svg\b(?:[^<>]*+/>|.*?(?:</svg\b[^>]*+>|\Z))"
-    r"|<(script|style)\b.*?(?:</\1\b[^>]*+>|\Z)",
+_ATTRIBUTE = re.compile(rf"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_SPACE}*+={_SPACE}*+(?:{_VALUE}))?+")
+_COMMENT = r"<!--(?:-?>|.*?(?:--!?>|\Z))"
+_ATTRIBUTES = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE.pattern})*+"
+_TOKEN = re.compile(
+    rf"{_COMMENT}|<(script|style)\b{_ATTRIBUTES}(?:>.*?(?:</\1\b[^>]*+>|\Z)|\Z)"
+    rf"|<(/?[a-zA-Z][^ \t\n\f\r/>]*+{_ATTRIBUTES})(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+# A bracket in a tag can hide what follows from a simpler look at the source.
+_BRACKET_IN_TAG = rf"<[a-z][^<>]*(?:<|={_SPACE}*(?:\"[^\"<>]*[<>]|'[^'<>]*[<>]))"
+_BRACKETS = re2.compile(rf"(?i){_BRACKET_IN_TAG}")
+_ODD_TAG = re2.compile(rf"(?i)<[a-z][^<>]{{{_LONG_TAG}}}|{_BRACKET_IN_TAG}")
 _STYLED_FORMATTING = rf"<(?:{'|'.join(sorted(_FORMATTING))})[ \t\n\f\r/]"
-# One pass over the page: a long tag; a quoted bracket, which could hide one; many formatting elements that differ.
-_SUSPECT = re2.compile(
-    rf"(?i)<[a-z][^<>]{{{_LONG_TAG}}}"
-    r"|=[ \t\n\f\r]*(?:\"[^\"<>]*[<>]|'[^'<>]*[<>])"
-    rf"|(?s:(?:{_STYLED_FORMATTING}.*?){{{_MAX_FORMATTING}}})"
+_STYLED_FORMATTING_TAGS = re.compile(_STYLED_FORMATTING + "[^>]*+", re.IGNORECASE)
+_FEW_FORMATTING = 20  # different ones: can't do harm on a page of few tags
+_MUCH_FORMATTING = re2.compile(rf"(?is:(?:{_STYLED_FORMATTING}.*?){{{_FEW_FORMATTING}}})")
+_SAME_OPEN = 3  # of formatting elements with the same attributes, no more are repeated
+# The following are for source whose tags hold no brackets.
+_LONG = re.compile(rf"<[a-zA-Z][^ \t\n\f\r/<>]*+([^<>]{{{_LONG_TAG},}})")
+_NO_TAGS_IN_HERE = re.compile(
+    rf"{_COMMENT}|<(script|style|textarea|xmp|iframe|noembed|noframes|title(?![^<>]*+>[^<]*+</title))\b[^<>]*+"
+    r"(?:>.*?(?:</\1\b[^>]*+>|\Z)|(?=<)|\Z)|</?plaintext\b[^<>]*+>?|<(?:[!?]|/[^a-zA-Z])[^>]*+(?:>|\Z)",
+    re.IGNORECASE | re.DOTALL,
 )
+_TAG = re.compile(r"<(/?)([a-zA-Z][^ \t\n\f\r/<>]*+)([^<>]*+)>?")
 
 # What grows when it is written as markdown: each line repeats the marks of the quotes and lists that it stands in, and
 # each row of a table is as wide as the widest.
@@ -54,14 +74,19 @@ _COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
 
 
 def bounded(html: str) -> str:
-    """Return `html`; or without what is never seen; or, if it is a trap, flat: its text and its links only."""
-    if not _may_be_trap(html):
+    """Return `html`, perhaps without scripts and comments; or, if it is a trap, flat: its text and its links only."""
+    tags = html.count("<")
+    source = html.encode()
+    is_large = tags > _FEW_TAGS or (_MUCH_FORMATTING.search(source) is not None and _may_repeat_too_much(html, tags))
+    if not is_large and _ODD_TAG.search(source) is None:
         return html
-    html = _UNSEEN.sub(" ", html)
-    pieces = html.split("<", _MAX_TAGS + 1)
-    if len(pieces) > _MAX_TAGS + 1:
-        html = "<".join(pieces[:-1])
-    return _TAG.sub(_flattened, html) if _is_trap(html) else html
+    if _BRACKETS.search(source) is not None or _has_overlong_tag(html):
+        html = _TOKEN.sub(_without_brackets, html)
+    if is_large:
+        html = "<".join(html.split("<", _MAX_TAGS + 1)[: _MAX_TAGS + 1])
+        html = _NO_TAGS_IN_HERE.sub(" ", html)
+    is_trap = _has_overlong_tag(html) or (is_large and _piles_up(html))
+    return _TAG.sub(_flattened, html) if is_trap else html
 
 
 def expands(html: str) -> bool:
@@ -95,38 +120,74 @@ def _cells(row: str) -> int:
     return row.count("<td") + row.count("<th") + sum(spans)
 
 
-def _may_be_trap(html: str) -> bool:
-    return html.count("<") > _FEW_TAGS or _SUSPECT.search(html.encode()) is not None
+def _may_repeat_too_much(html: str, tags: int) -> bool:
+    return tags * _SAME_OPEN * len(set(_STYLED_FORMATTING_TAGS.findall(html))) > _MAX_REPEATED
 
 
-def _is_trap(html: str) -> bool:
-    """Whether elements nest too deep or have too many attributes. Overestimates the depth of malformed HTML."""
-    not_nesting = _VOID if "<math" in html.lower() else _NOT_NESTING  # inside MathML all of them nest
-    max_formatting = min(_MAX_FORMATTING, max(2, _MAX_REPEATED // (html.count("<") + 1)))
-    open_elements: Counter[str] = Counter()
-    depth = formatting = 0
-    for tag in _TAG.finditer(html):
-        if tag.end() - tag.start() > _LONG_TAG and _attributes(tag) > _MAX_ATTRIBUTES:
-            return True
-        name = tag[2].lower()
-        if name in not_nesting or (tag[1] and not open_elements[name]):
-            continue
-        step = -1 if tag[1] else 1
-        open_elements[name] += step
-        if name in _LIST_ITEMS:
-            if min(open_elements["li"], open_elements["dt"] + open_elements["dd"]) > _MAX_DEPTH:
-                return True
-            continue
-        depth += step
-        formatting += step if name in _FORMATTING else 0
-        if depth > _MAX_DEPTH or formatting > max_formatting:
+def _without_brackets(token: re.Match[str]) -> str:
+    """Escape the brackets inside a tag, which changes no attribute's value; drop comments and scripts."""
+    return " " if token[2] is None else f"<{token[2].replace('<', '&lt;').replace('>', '&gt;')}>"
+
+
+def _has_overlong_tag(html: str) -> bool:
+    return any(_has_too_many(attributes) for attributes in _LONG.findall(html))
+
+
+def _has_too_many(attributes: str) -> bool:
+    return sum(1 for _ in _ATTRIBUTE.finditer(attributes)) > _MAX_ATTRIBUTES
+
+
+def _flattened(tag: re.Match[str]) -> str:
+    is_kept = tag[2].lower() in _KEPT_IN_FLAT and (len(tag[3]) <= _LONG_TAG or not _has_too_many(tag[3]))
+    return tag[0] if is_kept else " "
+
+
+def _piles_up(html: str) -> bool:
+    """Whether elements nest too deep, or too many formatting elements are open at once."""
+    max_formatting = max(2, _MAX_REPEATED // (html.count("<") + 1))
+    elements = _OpenElements()
+    for closing, name, attributes in _TAG.findall(html):
+        if closing:
+            elements.close(name.lower())
+        else:
+            elements.open(name.lower(), is_closed=attributes.endswith("/"))
+        if len(elements.names) > _MAX_DEPTH or elements.formatting > max_formatting:
             return True
     return False
 
 
-def _attributes(tag: re.Match[str]) -> int:
-    return sum(1 for _ in _FIND_ATTRIBUTES.finditer(tag[3]))
+class _OpenElements:
+    """The open elements, as far as the source tells without the rules of the standard: rather too many than too few."""
 
+    def __init__(self) -> None:
+        self.names: list[str] = [""]
+        self.items: list[str] = [""]  # what kind of item was opened last in each
+        self.formatting = 0
+        self.foreign = 0
 
-def _flattened(tag: re.Match[str]) -> str:
-    return tag[0] if tag[2].lower() in _KEPT_IN_FLAT and _attributes(tag) <= _MAX_ATTRIBUTES else " "
+    def open(self, name: str, *, is_closed: bool) -> None:
+        if is_closed and self.names[-1] in _FOREIGN:
+            return
+        if not self.foreign:  # inside SVG and MathML everything nests
+            if name in _NOT_NESTING:
+                return
+            kind = _ITEMS.get(name)
+            if kind and self.items[-1] in ("", kind):
+                self.items[-1] = kind
+                return
+        self.names.append(name)
+        self.items.append("")
+        self.formatting += name in _FORMATTING
+        self.foreign += name in _FOREIGN_ROOTS
+
+    def close(self, name: str) -> None:
+        """End the innermost element of that name, if no more than some inline elements stand open in it."""
+        index = len(self.names) - 1
+        last = max(1, index - _MAX_UNCLOSED)
+        while index > last and self.names[index] != name and self.names[index] in _INLINE:
+            index -= 1
+        if self.names[index] != name:
+            return
+        self.formatting -= name in _FORMATTING  # those that ended with it are still repeated
+        self.foreign -= sum(ended in _FOREIGN_ROOTS for ended in self.names[index:])
+        del self.names[index:], self.items[index:]

@@ -82,9 +82,11 @@ def _title(page: LexborHTMLParser) -> str:
 
 def _links(page: LexborHTMLParser, url: str) -> list[str]:
     base_node = page.css_first("base[href]")
-    base = (base_node and join(url, base_node.attributes["href"] or "")) or url
+    base = (base_node and join(url, base_node.attributes.get("href") or "")) or url
     # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
-    hrefs = dict.fromkeys((node.attributes["href"] or "").partition("#")[0] for node in page.css("a[href],area[href]"))
+    hrefs = dict.fromkeys(
+        (node.attributes.get("href") or "").partition("#")[0] for node in page.css("a[href],area[href]")
+    )
     links: dict[str, None] = {}
     for href in hrefs:
         link = join(base, href)

@@ -206,7 +206,7 @@ def retry_after(value: str, now: datetime) -> float | None:
     else:
         try:
             seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 

@@ -79,11 +79,10 @@ async def on_work(deps: Deps, work: Work) -> None:
         closed = await store.close_pages(connection, work.visits)
         await store.retry_pages(connection, work.postponed)
         changes = await store.save_documents(connection, closed, at=now)
-        for job in jobs:
-            visits = [visit for visit in closed if visit.page.lane.job_id == job.job_id]
-            if not visits:
-                continue
-            found = findings(job, visits, deps.known_urls)
+        by_job = [(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]) for job in jobs]
+        finds = [(job, visits, findings(job, visits, deps.known_urls)) for job, visits in by_job if visits]
+        await _add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])
+        for job, visits, found in finds:
             spawned = await _grow(deps, connection, job, visits, found)
             known += [(job.job_id, url) for url in found.found]
             for visit in visits:
@@ -104,6 +103,11 @@ async def on_work(deps: Deps, work: Work) -> None:
     deps.relay.offer(events)
 
 
+async def _add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
+    """Make the origins of found pages known: of all jobs at once, or two transactions could each want the other's."""
+    await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
+
+
 async def _grow(
     deps: Deps, connection: Connection, job: CrawlJob, visits: Sequence[Visit], found: Findings
 ) -> dict[UUID, list[FoundPage]]:
@@ -112,7 +116,7 @@ async def _grow(
     new = await store.mark_seen(connection, candidates)
     fresh = [page for page in candidates if page.page_id in new]
     admitted, refused = await _admit(connection, job, visits, fresh)
-    await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
+    await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
     await store.add_waiting(connection, refused)
     if job.level is not None:
         redirected = [page for page in candidates if page.redirects and page.page_id not in new]
@@ -178,9 +182,8 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         pages = [] if status == "cancelled" else seeds
         await store.mark_seen(connection, pages)
         admitted, refused = await _admit(connection, job, [], pages)
-        await store.enqueue_pages(
-            connection, admitted, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay
-        )
+        await _add_origins(deps, connection, pages)
+        await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
         await store.add_waiting(connection, refused)
         await store.advance_job(connection, job, admitted=len(admitted), pages=len(admitted), sites=job.sites)
         started = CrawlStarted(parent_job_id=start.job_id, pages=spawned_pages(admitted), rejected=rejected)

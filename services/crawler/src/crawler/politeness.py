@@ -37,6 +37,7 @@ class Politeness:
         self._user_agent = user_agent
         self._host_delay = host_delay
         self._unreachable: dict[str, tuple[float, OriginUnreachableError]] = {}
+        self._held: dict[str, float] = {}
         self._copies: dict[str, tuple[float, Robots]] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -64,7 +65,11 @@ class Politeness:
             return Robots.of(RobotsResult(verdict, 0.0, stored[1]), self._user_agent)
         result = await fetch_robots(self._fetcher, origin)
         if result.verdict == "disallow":
-            unreachable = OriginUnreachableError(Failed(f"robots_{result.reason}", retry=result.retry))
+            # What no retry mends, such as a private address, is not about robots.txt.
+            reason = f"robots_{result.reason}" if result.retry else result.reason or "unreachable"
+            # A page that comes back earlier would spend its attempts on this one answer.
+            failed = Failed(reason, retry=result.retry, retry_after=UNREACHABLE_SECONDS)
+            unreachable = OriginUnreachableError(failed)
             self._unreachable[origin] = (monotonic() + UNREACHABLE_SECONDS, unreachable)
             raise unreachable
         robots = Robots.of(result, self._user_agent)
@@ -81,6 +86,8 @@ class Politeness:
 
     async def turn(self, origin: str, robots: Robots) -> bool:
         """Wait until a request may be sent to an origin; False when that is too far off to hold a slot for."""
+        if self._held.get(origin, 0.0) > monotonic():
+            return False
         if not self._host_delay and not robots.crawl_delay:
             return True
         async with self._pool.acquire() as connection:
@@ -92,5 +99,9 @@ class Politeness:
 
     async def hold(self, origin: str, seconds: float) -> None:
         """Send nothing more to an origin for some time: it asked for that."""
+        if len(self._held) >= ORIGINS_REMEMBERED:
+            self._held.clear()
+        # The lanes that are being served here stop at once; those of other processes when they are given back.
+        self._held[origin] = monotonic() + seconds
         async with self._pool.acquire() as connection:
             await store.hold_origin(connection, origin, seconds)

@@ -142,6 +142,13 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
     return {row["document_id"]: Change(row["change"]) for row in changes}
 
 
+async def list_job_documents(
+    connection: Connection, job_id: UUID, *, after: UUID | None, limit: int
+) -> list[UUID]:
+    """The documents saved for a job after document `after`, by id."""
+    return [row["document_id"] for row in await connection.fetch(SQL["list_job_documents"], job_id, after, limit)]
+
+
 async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
     """Remember URLs as met in their job; returns the page ids of those that were new."""
     if not found:
@@ -165,16 +172,21 @@ async def add_waiting(connection: Connection, pages: Sequence[FoundPage]) -> Non
         await connection.execute(SQL["add_waiting"], _json([_found(n, page) for n, page in enumerate(pages)]))
 
 
-async def enqueue_pages(
+async def add_origins(
     connection: Connection, pages: Sequence[FoundPage], *, host_concurrency: int, host_delay: float
 ) -> None:
-    """Add pages to the queue, in the lanes of their origins."""
-    if not pages:
-        return
-    rows = [_placed(n, page, host_concurrency) for n, page in enumerate(pages)]
-    columns = [row["origin"] for row in rows], [row["slot"] for row in rows]
-    await connection.execute(SQL["add_origins"], *columns, timedelta(seconds=host_delay))
-    await connection.execute(SQL["enqueue_pages"], _json(rows))
+    """Make the origins of pages known, with their slots."""
+    if pages:
+        origins = [urls.origin(page.url) for page in pages]
+        slots = [slot_of(page.page_id, host_concurrency) for page in pages]
+        await connection.execute(SQL["add_origins"], origins, slots, timedelta(seconds=host_delay))
+
+
+async def enqueue_pages(connection: Connection, pages: Sequence[FoundPage], *, host_concurrency: int) -> None:
+    """Add pages to the queue, in the lanes of their origins, which are known."""
+    if pages:
+        rows = [_placed(n, page, host_concurrency) for n, page in enumerate(pages)]
+        await connection.execute(SQL["enqueue_pages"], _json(rows))
 
 
 async def lift_pages(connection: Connection, pages: Sequence[FoundPage], *, host_concurrency: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
 from time import monotonic
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
@@ -44,6 +44,7 @@ class Worker:
     lease_seconds: float
     stop: asyncio.Event
     _others: int = 0
+    _registered: UUID | None = None
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _work: Work = field(default_factory=Work)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +53,6 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is set; then finish the pages under way, within a bound, and leave the rest to others."""
-        await self._beat()
         async with asyncio.TaskGroup() as loops:
             beating = loops.create_task(self._keep_alive())
             loops.create_task(self._commit_groups())
@@ -78,9 +78,11 @@ class Worker:
                 log.warning("the lease can't be prolonged now error=%s", error)
 
     async def _beat(self) -> None:
+        worker_id = self.worker_id
         async with self.deps.pool.acquire() as connection:
             lease = timedelta(seconds=self.lease_seconds)
-            self._others = await store.register_worker(connection, self.worker_id, lease)
+            self._others = await store.register_worker(connection, worker_id, lease)
+        self._registered = worker_id
 
     async def _claim_lanes(self) -> None:
         while not self.stop.is_set():
@@ -88,6 +90,8 @@ class Worker:
             claimed: list[tuple[Lane, list[QueuedPage]]] = []
             pause = IDLE_SECONDS
             try:
+                if self._registered != self.worker_id:
+                    await self._beat()
                 if free := self.concurrency - len(self._lanes):
                     claimed = await claim(
                         self.deps,
@@ -100,6 +104,9 @@ class Worker:
                 if not is_transient(error):
                     raise
                 log.warning("no pages can be claimed now error=%s", error)
+                # The claim may be committed and only its answer lost: nobody knows of those slots. Under a new name
+                # this worker goes on, and what the old name holds falls to all when its lease ends.
+                self.worker_id = uuid4()
                 pause = RETRY_SECONDS
             for lane, pages in claimed:
                 task = asyncio.create_task(self._serve(lane, pages))

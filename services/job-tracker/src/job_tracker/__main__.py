@@ -23,6 +23,7 @@ from job_tracker.handlers import on_events
 from job_tracker.progress import Progress, publish_with
 from job_tracker.requests import answer
 from job_tracker.settings import Settings
+from job_tracker.watchdog import watch
 
 SCHEMA = "job_tracker"
 
@@ -45,6 +46,7 @@ async def run() -> None:
                 loops.create_task(relay.run(stop))
                 loops.create_task(progress.run(stop))
                 loops.create_task(consumer.run())
+                loops.create_task(watch(deps, settings.silence_seconds, stop))
                 loops.create_task(
                     serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
                 )

@@ -25,7 +25,7 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
     async with deps.pool.acquire() as connection, connection.transaction():
         jobs = await store.lock_jobs(connection, batch.job_ids)
         counted = await store.add_documents(connection, batch.documents)
-        pages = await store.advance_pages(connection, batch.pages)
+        pages = await store.advance_pages(connection, batch.pages, at=now)
         steps = [
             (job, await explained(connection, state_after(job, tally, now)))
             for job, tally in tallies(jobs, batch, counted, pages)

@@ -30,7 +30,7 @@ from job_tracker import store
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
 from job_tracker.handlers import explained
-from job_tracker.rules import Tally, job_state, job_view, state_after
+from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
 
 
 async def answer(deps: Deps, event: AnyEvent) -> Message:
@@ -119,12 +119,14 @@ async def steer(deps: Deps, job_id: UUID, wanted: JobStatus, command_type: type[
 
 
 async def get_job(deps: Deps, job_id: UUID) -> Job:
-    """One job as it stands."""
+    """One job as it stands; of a silent one, what it waits for."""
     async with deps.pool.acquire() as connection:
         job = await store.get_job(connection, job_id)
-    if job is None:
-        _refuse(ErrorCode.NOT_FOUND, f"there is no job {job_id}", field="job_id")
-    return job_view(job)
+        if job is None:
+            _refuse(ErrorCode.NOT_FOUND, f"there is no job {job_id}", field="job_id")
+        if job.stalled_since is None:
+            return job_view(job)
+        return job_view(job, waits_for(job, await store.waiting_pages(connection, job_id)))
 
 
 async def list_jobs(deps: Deps, query: JobsQuery) -> JobList:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job as JobView
-from tallyho_contracts.jobs import JobState, JobStatus
+from tallyho_contracts.jobs import JobState, JobStatus, WaitingPage, WaitsFor
 from tallyho_contracts.pages import PageState
 
 # The order is that of the column `pages.state`: pending < running < terminal.
@@ -66,6 +66,7 @@ class Job:
     finished_at: datetime | None
     updated_at: datetime
     error: str | None
+    stalled_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +143,19 @@ def job_state(job: Job) -> JobState:
     return JobState(**_state_fields(job))
 
 
-def job_view(job: Job) -> JobView:
+def job_view(job: Job, waits_for: WaitsFor | None = None) -> JobView:
     """The full state together with what was asked for."""
-    return JobView(**_state_fields(job), seeds=job.seeds, options=job.options)
+    return JobView(**_state_fields(job), seeds=job.seeds, options=job.options, waits_for=waits_for)
+
+
+def waits_for(job: Job, pages: Sequence[WaitingPage]) -> WaitsFor:
+    """What a silent job waits for; `pages` are some of those that are not finished."""
+    return WaitsFor(
+        start_confirmed=job.start_confirmed,
+        known_pages=job.pages.total,
+        crawler_pages=job.crawler_pages or None,
+        pages=tuple(pages),
+    )
 
 
 def _state_fields(job: Job) -> dict[str, Any]:
@@ -171,6 +182,7 @@ def _state_fields(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "error": job.error,
+        "stalled_since": job.stalled_since,
     }
 
 

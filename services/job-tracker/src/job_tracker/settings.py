@@ -11,3 +11,6 @@ class Settings(BaseSettings):
 
     amqp_url: str = Field(validation_alias="AMQP_URL")
     database_url: str = Field(validation_alias="DATABASE_URL")
+    silence_seconds: float = Field(
+        default=120.0, ge=1, description="A live job without any change for longer is reported."
+    )

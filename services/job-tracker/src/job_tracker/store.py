@@ -9,7 +9,7 @@ import asyncpg
 from pydantic_core import from_json, to_json
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
-from tallyho_contracts.jobs import JobCreate, JobStatus
+from tallyho_contracts.jobs import JobCreate, JobStatus, WaitingPage
 from tallyho_contracts.pages import Page, PageState
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -48,13 +48,13 @@ async def add_documents(connection: Connection, documents: Mapping[Key, Row]) ->
     return {row["job_id"]: row["counted"] for row in counted}
 
 
-async def advance_pages(connection: Connection, pages: Mapping[Key, Row]) -> dict[UUID, PageCounts]:
+async def advance_pages(connection: Connection, pages: Mapping[Key, Row], *, at: datetime) -> dict[UUID, PageCounts]:
     """Insert pages or move them forward; returns the change of each job's page counts. The jobs are locked."""
     if not pages:
         return {}
     rows = [{"parent_job_id": parent, "page_id": page_id, **row} for (parent, page_id), row in pages.items()]
     changes: dict[UUID, list[tuple[int | None, int, int]]] = {}
-    for row in await connection.fetch(SQL["advance_pages"], _json(rows)):
+    for row in await connection.fetch(SQL["advance_pages"], _json(rows), at):
         changes.setdefault(row["job_id"], []).append((row["was"], row["is"], row["pages"]))
     return {job_id: moved(change) for job_id, change in changes.items()}
 
@@ -147,6 +147,17 @@ async def list_pages(
     return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
 
 
+async def report_silent_jobs(connection: Connection, *, before: datetime, at: datetime) -> list[Job]:
+    """Mark the live jobs whose last change came before a time and that are not marked yet; returns them."""
+    return [_job(row) for row in await connection.fetch(SQL["report_silent_jobs"], before, at)]
+
+
+async def waiting_pages(connection: Connection, job_id: UUID) -> list[WaitingPage]:
+    """Some of the pages that a job waits for, running ones first."""
+    rows = await connection.fetch(SQL["waiting_pages"], job_id)
+    return [WaitingPage(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
+
+
 async def live_jobs(connection: Connection) -> list[Job]:
     """Every job that is not terminal."""
     return [_job(row) for row in await connection.fetch(SQL["live_jobs"])]
@@ -185,4 +196,5 @@ def _job(row: asyncpg.Record) -> Job:
         finished_at=row["finished_at"],
         updated_at=row["updated_at"],
         error=row["error"],
+        stalled_since=row["stalled_since"],
     )

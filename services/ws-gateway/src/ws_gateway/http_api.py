@@ -1,4 +1,4 @@
-"""The HTTP API: each handler checks what came, asks the job tracker, and answers with its reply."""
+"""The HTTP API: each handler checks what came, asks the job tracker or the crawler, and answers with the reply."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery
+from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery, SavedDocumentList, SavedDocumentsQuery
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobCancel, JobCreated, JobGet, JobList, JobPause, JobResume, JobsQuery
 from tallyho_contracts.pages import PageList, PagesQuery
@@ -21,13 +21,14 @@ from ws_gateway.inputs import (
     JobPath,
     NoParameters,
     PageListParameters,
+    SavedDocumentListParameters,
     SubmittedJob,
 )
 from ws_gateway.problems import FieldError, ProblemError, invalid, invalid_fields
 
 log = logging.getLogger(__name__)
 
-# A request to the job tracker; the registry tells which reply a message gets, hence Any.
+# A request to a service; the registry tells which reply a message gets, hence Any.
 Ask = Callable[[Message], Awaitable[Any]]
 
 ASK: web.AppKey[Ask] = web.AppKey("ask")
@@ -51,6 +52,7 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{job}/resume", resume_job),
         web.get(f"{job}/documents", list_documents),
         web.get(f"{job}/pages", list_pages),
+        web.get(f"{job}/saved-documents", list_saved_documents),
     ]
 
 
@@ -114,6 +116,15 @@ async def list_pages(request: web.Request) -> web.Response:
     """List a job's pages, optionally those in one state."""
     parameters = query(request, PageListParameters)
     reply: PageList = await request.app[ASK](PagesQuery(job_id=job_id(request), **parameters.model_dump()))
+    return json_response(reply)
+
+
+async def list_saved_documents(request: web.Request) -> web.Response:
+    """List what the crawler saved for a job, to compare it with what was counted."""
+    parameters = query(request, SavedDocumentListParameters)
+    known: Job = await request.app[ASK](JobGet(job_id=job_id(request)))
+    asked = SavedDocumentsQuery(job_id=known.job_id, **parameters.model_dump())
+    reply: SavedDocumentList = await request.app[ASK](asked)
     return json_response(reply)
 
 

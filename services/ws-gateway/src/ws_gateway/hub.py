@@ -23,7 +23,7 @@ Wake = Callable[[bool], None]
 
 def state_of(job: Job) -> JobState:
     """A job's state without what was asked for, which can be large."""
-    return JobState(**job.model_dump(exclude={"seeds", "options"}))
+    return JobState(**job.model_dump(exclude={"seeds", "options", "waits_for"}))
 
 
 class TooManySubscriptionsError(Exception):

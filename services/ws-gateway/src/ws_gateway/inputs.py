@@ -106,6 +106,13 @@ class DocumentListParameters(_Parameters):
     limit: int = Field(default=100, ge=1, le=1000, description="As JSON Lines: all of them unless given.")
 
 
+class SavedDocumentListParameters(_Parameters):
+    """The query of `GET /v1/jobs/{job_id}/saved-documents`."""
+
+    after: UUID | None = Field(default=None, description="The last document id already seen.")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
 class PageListParameters(_Parameters):
     """The query of `GET /v1/jobs/{job_id}/pages`."""
 

@@ -6,11 +6,17 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList
+from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList
 from tallyho_contracts.jobs import Job, JobList
 from tallyho_contracts.pages import PageList
 
-from ws_gateway.inputs import DocumentListParameters, JobListParameters, PageListParameters, SubmittedJob
+from ws_gateway.inputs import (
+    DocumentListParameters,
+    JobListParameters,
+    PageListParameters,
+    SavedDocumentListParameters,
+    SubmittedJob,
+)
 from ws_gateway.problems import MAX_BODY_BYTES, Problem
 
 SCHEMAS = "#/components/schemas/"
@@ -48,6 +54,10 @@ OPERATIONS = (
     ),
     Operation(
         "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters
+    ),
+    Operation(
+        "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",
+        {200: SavedDocumentList}, (404,), query=SavedDocumentListParameters,
     ),
 )  # fmt: skip
 # Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.

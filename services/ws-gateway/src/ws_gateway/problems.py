@@ -119,7 +119,7 @@ async def answer_problems(
 
 
 def _unavailable() -> ProblemError:
-    detail = "The job tracker did not answer in time. With an Idempotency-Key it is safe to submit again."
+    detail = "The service behind this did not answer in time. With an Idempotency-Key it is safe to submit again."
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.UNAVAILABLE, detail)
 
 

@@ -141,6 +141,11 @@ INSERT INTO job_documents (job_id, document_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, document_id) ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 
+-- name: list_job_documents
+-- The documents saved for a job after document $2 (from the first when null), by id.
+SELECT document_id FROM job_documents
+WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_id LIMIT $3
+
 -- name: mark_seen
 -- Remember URLs of jobs. Returns those that were new.
 INSERT INTO seen (job_id, page_id)
@@ -249,11 +254,10 @@ WHERE NOT jobs.started
 RETURNING status
 
 -- name: set_status
--- Obey a command unless a newer one was obeyed or the job is cancelled. Returns the job when it was obeyed.
+-- Obey a command unless a newer one was obeyed or the job is cancelled; a cancel is for ever, and so never too old.
 INSERT INTO jobs (job_id, status, revision) VALUES ($1, $2, $3)
 ON CONFLICT (job_id) DO UPDATE SET status = excluded.status, revision = excluded.revision
-WHERE jobs.revision < excluded.revision AND jobs.status <> 'cancelled'
-RETURNING job_id
+WHERE jobs.status <> 'cancelled' AND (jobs.revision < excluded.revision OR excluded.status = 'cancelled')
 
 -- name: cancel_pages
 -- Close up to $2 pages of a cancelled job. The job is locked. Returns their ids.

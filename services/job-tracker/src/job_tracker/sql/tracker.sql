@@ -52,9 +52,11 @@ WITH incoming AS (
     FROM incoming JOIN pages ON pages.parent_job_id = incoming.parent_job_id AND pages.page_id = incoming.page_id
 ), upserted AS (
     INSERT INTO pages AS known (
-        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at
+        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at,
+        changed_at
     )
-    SELECT parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at
+    SELECT
+        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at, $2
     FROM incoming ORDER BY parent_job_id, page_id
     ON CONFLICT (parent_job_id, page_id) DO UPDATE SET
         state = CASE WHEN known.state < 2 THEN greatest(known.state, excluded.state) ELSE known.state END,
@@ -64,7 +66,8 @@ WITH incoming AS (
         status_code = coalesce(known.status_code, excluded.status_code),
         document_id = coalesce(known.document_id, excluded.document_id),
         skipped_links = coalesce(known.skipped_links, excluded.skipped_links),
-        finished_at = coalesce(known.finished_at, excluded.finished_at)
+        finished_at = coalesce(known.finished_at, excluded.finished_at),
+        changed_at = CASE WHEN known.state < excluded.state THEN excluded.changed_at ELSE known.changed_at END
     WHERE (known.state < 2 AND known.state < excluded.state) OR (known.url IS NULL AND excluded.url IS NOT NULL)
     RETURNING parent_job_id, page_id, state
 )
@@ -97,6 +100,7 @@ UPDATE jobs SET
     started_at = step.started_at,
     finished_at = step.finished_at,
     error = step.error,
+    stalled_since = NULL,
     revision = jobs.revision + 1,
     updated_at = $2
 FROM step WHERE jobs.job_id = step.job_id
@@ -167,3 +171,22 @@ UPDATE jobs SET announced = true WHERE job_id = ANY($1::uuid[]) AND finished_at 
 -- name: live_jobs
 -- Every job that is not terminal, to publish its state after a start.
 SELECT * FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL
+
+-- name: report_silent_jobs
+-- Mark the live jobs that have not changed since $1, each once a silence; one that is locked is changing. Only live jobs
+-- are looked at (index jobs_live). Returns their rows.
+WITH silent AS (
+    SELECT job_id FROM jobs
+    WHERE created_at IS NOT NULL AND finished_at IS NULL
+        AND status <> 'paused' AND stalled_since IS NULL AND updated_at < $1
+    ORDER BY job_id FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs SET stalled_since = updated_at, revision = revision + 1, updated_at = $2
+FROM silent WHERE jobs.job_id = silent.job_id
+RETURNING jobs.*
+
+-- name: waiting_pages
+-- Some of the pages that a job waits for: running ones first, and those that wait longest.
+SELECT page_id, url, state, changed_at AS since FROM pages
+WHERE parent_job_id = $1 AND state < 2
+ORDER BY state DESC, changed_at, page_id LIMIT 20

@@ -39,17 +39,14 @@ class Mailbox:
         ids: list[UUID] = []
         while len(ids) < number:
             [message] = await self.receive()
-            ids += [item.id for item in decode(message.body, message.content_type, message.type) if _is_event(item)]
+            items = decode(message.body, message.content_type, message.type)
+            ids += [item.id for item in items if not isinstance(item, Malformed)]
         return ids
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing more has arrived yet."""
         return self._arrived.empty()
-
-
-def _is_event(item: AnyEvent | Malformed) -> bool:
-    return not isinstance(item, Malformed)
 
 
 @asynccontextmanager
@@ -94,15 +91,6 @@ async def send(amqp: Amqp, exchange: str, *events: AnyEvent) -> None:
     await amqp.publisher.publish_events(exchange, type_, type_, ids, [encoded(event) for event in events])
 
 
-async def send_raw(
-    amqp: Amqp,
-    exchange: str,
-    key: str,
-    body: bytes,
-    *,
-    type_: str | None = None,
-    content_type: str = EVENT_CONTENT_TYPE,
-) -> None:
+async def send_raw(amqp: Amqp, exchange: str, key: str, body: bytes, *, content_type: str = EVENT_CONTENT_TYPE) -> None:
     """Publish bytes that may be no event at all."""
-    message = aio_pika.Message(body, content_type=content_type, type=type_)
-    await amqp.publisher.publish(exchange, key, message)
+    await amqp.publisher.publish(exchange, key, aio_pika.Message(body, content_type=content_type, type=key))

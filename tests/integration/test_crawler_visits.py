@@ -1,0 +1,109 @@
+"""How a visit to a page ends, by what its server answers."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from aiohttp import web
+from crawler import visit as visit_module
+from crawler.deps import Deps
+from crawler.frontier import MAX_REDIRECTS, Postponed, Visit
+from frontier_checks import Ledgers
+from made_up_web import SimulatedWorker, crawler_deps, start
+from tallyho_contracts.pages import Outcome
+from tallyho_postgres.pool import Pool
+from watched_site import done, page, serving, visiting, working
+
+
+@pytest.fixture
+def deps(crawler_pool: Pool) -> Deps:
+    return crawler_deps(crawler_pool)
+
+
+def answer(status: int, **headers: str) -> web.Response:
+    return web.Response(status=status, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+async def visited(deps: Deps, response: web.Response, **options: Any) -> Visit | Postponed | None:
+    """What came of a visit to a page that is answered so."""
+    async with serving({"/page": lambda: response}) as site:
+        await start(deps, f"{site.url}/page", **options)
+        [queued] = await SimulatedWorker(deps).claim()
+        async with visiting(deps.pool) as visitor:
+            return await visitor.visit(queued)
+
+
+async def test_document_is_kept_with_what_tells_it_apart(deps: Deps) -> None:
+    response = page("/other")
+    response.headers.update({"ETag": '"1"', "Last-Modified": "Mon, 23 Nov 2026 00:00:00 GMT"})
+    visit = await visited(deps, response)
+
+    assert isinstance(visit, Visit)
+    assert visit.document
+    assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.COMPLETED, None, 200)
+    assert (visit.document.title, visit.document.etag) == ("Page", '"1"')
+    assert visit.document.last_modified == "Mon, 23 Nov 2026 00:00:00 GMT"
+    assert [link.rpartition("/")[2] for link in visit.document.links] == ["other"]
+
+
+@pytest.mark.parametrize(("markdown", "content"), [(True, "**bold**"), (False, "bold")])
+@pytest.mark.parametrize("inline_bytes", [0, 1_000_000], ids=["in a thread", "inline"])
+async def test_main_text_is_kept_as_the_job_wants_it(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch, markdown: bool, content: str, inline_bytes: int
+) -> None:
+    monkeypatch.setattr(visit_module, "PARSE_INLINE_BYTES", inline_bytes)
+    response = web.Response(text="<main><p><b>bold</b></p></main>", content_type="text/html")
+    visit = await visited(deps, response, markdown=markdown)
+
+    assert isinstance(visit, Visit)
+    assert visit.document
+    assert visit.document.content.strip() == content
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome", "reason", "status"),
+    [
+        (answer(404), Outcome.FAILED, "http_404", 404),
+        (answer(410), Outcome.FAILED, "http_410", 410),
+        (answer(301, Location="ftp://site.test/"), Outcome.FAILED, "bad_redirect", 301),
+        (answer(200, Content_Type="image/png"), Outcome.SKIPPED, "content_type", 200),
+    ],
+    ids=str,
+)
+async def test_page_without_a_document_ends_with_its_reason(
+    deps: Deps, response: web.Response, outcome: Outcome, reason: str, status: int
+) -> None:
+    visit = await visited(deps, response)
+
+    assert isinstance(visit, Visit)
+    assert (visit.outcome, visit.reason, visit.status_code) == (outcome, reason, status)
+    assert visit.document is None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_page_that_fails_for_now_is_put_off(deps: Deps, status: int) -> None:
+    visit = await visited(deps, answer(status))
+
+    assert isinstance(visit, Postponed)
+
+
+async def test_redirect_ends_the_page_and_names_its_target(deps: Deps) -> None:
+    visit = await visited(deps, answer(302, Location="/there"))
+
+    assert isinstance(visit, Visit)
+    assert (visit.outcome, visit.reason, visit.document) == (Outcome.SKIPPED, "redirect", None)
+    assert visit.redirect_to
+    assert visit.redirect_to.endswith("/there")
+
+
+async def test_chain_of_redirects_is_followed_so_far_and_no_farther(deps: Deps) -> None:
+    chain = {f"/{number}": partial(answer, 302, Location=f"/{number + 1}") for number in range(MAX_REDIRECTS + 2)}
+    short = {f"/s{number}": partial(answer, 302, Location=f"/s{number + 1}") for number in range(MAX_REDIRECTS)}
+    async with serving(chain | short | {f"/s{MAX_REDIRECTS}": page}) as site, working(deps.pool):
+        long_job, short_job = await start(deps, f"{site.url}/0"), await start(deps, f"{site.url}/s0")
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[long_job].reasons == {"redirect": MAX_REDIRECTS, "too_many_redirects": 1}
+    assert ledgers.of[short_job].saved == {f"{site.url}/s{MAX_REDIRECTS}"}

@@ -1,0 +1,225 @@
+"""How origins are treated, whoever visits them: robots.txt, the delay between requests, Retry-After."""
+
+import asyncio
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from aiohttp import web
+from crawler import politeness as politeness_module
+from crawler import retry
+from crawler.deps import Deps
+from crawler.frontier import Postponed, QueuedPage, Visit
+from crawler.handlers import Work, on_work
+from crawler.visit import Visitor
+from frontier_checks import Ledgers, check_frontier, pass_time
+from made_up_web import SimulatedWorker, crawler_deps, start
+from tallyho_contracts.pages import Outcome
+from tallyho_postgres.pool import Pool
+from watched_site import done, page, serving, visiting, working
+
+
+@pytest.fixture
+def deps(crawler_pool: Pool) -> Deps:
+    return crawler_deps(crawler_pool)
+
+
+def robots(*lines: str) -> web.Response:
+    return web.Response(text="\n".join(("User-agent: *", *lines)))
+
+
+def too_many(seconds: int) -> web.Response:
+    return web.Response(status=429, headers={"Retry-After": str(seconds)})
+
+
+async def claimed(deps: Deps, *seeds: str) -> list[QueuedPage]:
+    """Pages of a new job, as a worker that fetches them itself claims them."""
+    await start(deps, *seeds)
+    return await SimulatedWorker(deps).claim()
+
+
+async def pages_in_turn(visitor: Visitor, pages: list[QueuedPage]) -> list[Visit | Postponed | None]:
+    return [await visitor.visit(page) for page in pages]
+
+
+async def test_what_robots_txt_forbids_is_skipped_without_being_asked_for(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: robots("Disallow: /private/"), "/open": page}) as site:
+        pages = await claimed(deps, f"{site.url}/private/a", f"{site.url}/open")
+        async with visiting(deps.pool) as visitor:
+            visits = {page.url.removeprefix(site.url): await visitor.visit(page) for page in pages}
+
+    forbidden, allowed = visits["/private/a"], visits["/open"]
+    assert isinstance(forbidden, Visit)
+    assert isinstance(allowed, Visit)
+    assert (forbidden.outcome, forbidden.reason, forbidden.document) == (Outcome.SKIPPED, "robots", None)
+    assert allowed.outcome is Outcome.COMPLETED
+    assert site.requests == Counter({"/robots.txt": 1, "/open": 1})
+
+
+async def test_robots_txt_is_asked_for_once_by_all_processes(deps: Deps) -> None:
+    async with serving({"/robots.txt": robots, "/a": page, "/b": page}) as site:
+        pages = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as first, visiting(deps.pool) as second:
+            await asyncio.gather(*(first.visit(page) for page in pages))
+            await pages_in_turn(second, pages)
+
+    assert site.requests == Counter({"/robots.txt": 1, "/a": 2, "/b": 2})
+
+
+async def test_robots_txt_is_asked_for_again_when_it_is_old(deps: Deps) -> None:
+    async with serving({"/robots.txt": robots, "/a": page}) as site:
+        pages = await claimed(deps, f"{site.url}/a")
+        for _ in range(2):
+            async with visiting(deps.pool) as visitor:
+                await pages_in_turn(visitor, pages)
+            await pass_time(deps.pool, 3601)
+
+    assert site.requests["/robots.txt"] == 2
+
+
+async def test_page_whose_robots_txt_cannot_be_had_is_put_off_until_it_is_asked_for_again(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: web.Response(status=503), "/a": page}) as site:
+        pages = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            visits = await pages_in_turn(visitor, pages)
+
+    assert [type(visit) for visit in visits] == [Postponed, Postponed]
+    assert all(visit.delay >= politeness_module.UNREACHABLE_SECONDS for visit in visits if isinstance(visit, Postponed))
+    assert site.requests == Counter({"/robots.txt": 1})
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow each other in hundredths of a second."""
+    monkeypatch.setattr(politeness_module, "UNREACHABLE_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_page_is_given_up_when_its_robots_txt_is_never_to_be_had(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: web.Response(status=503), "/a": page}) as site:
+        job_id = await start(deps, f"{site.url}/a")
+        async with working(deps.pool):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].reasons == Counter(robots_http_503=1)
+    assert site.requests == Counter({"/robots.txt": 3})
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_page_that_fails_for_now_is_tried_again_and_given_up_with_its_reason(deps: Deps) -> None:
+    answers = iter([500, 200])
+    flaky = {"/flaky": lambda: page() if next(answers) == 200 else web.Response(status=500)}
+    async with serving(flaky | {"/broken": lambda: web.Response(status=500)}) as site:
+        job_id = await start(deps, f"{site.url}/flaky", f"{site.url}/broken", f"{site.url}/gone")
+        async with working(deps.pool):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].saved == {f"{site.url}/flaky"}
+    assert ledgers.of[job_id].reasons == Counter(http_500=1, http_404=1)
+    assert site.requests == Counter({"/robots.txt": 1, "/flaky": 2, "/broken": 3, "/gone": 1})
+
+
+async def test_private_address_fails_at_once_with_its_reason(deps: Deps) -> None:
+    async with serving({"/a": page}) as site:
+        job_id = await start(deps, f"{site.url}/a")
+        async with working(deps.pool, allow_private=False):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+    [finished] = ledgers.of[job_id].finished.values()
+
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, "private_address")
+    assert site.arrivals == []
+
+
+async def test_page_put_off_is_not_offered_before_its_time(deps: Deps) -> None:
+    [page] = await claimed(deps, "http://site.test/")
+    await on_work(deps, Work(postponed=[Postponed(page, 30.0)], served=[page.lane]))
+    await check_frontier(deps.pool)
+    worker = SimulatedWorker(deps)
+    early = await worker.claim()
+    await pass_time(deps.pool, 31)
+    [again] = await worker.claim()
+
+    assert early == []
+    assert (again.page_id, again.attempts) == (page.page_id, 1)
+
+
+async def test_retry_after_holds_an_origin_for_all_jobs_until_it_is_over(deps: Deps) -> None:
+    async with serving({"/a": lambda: too_many(100)}) as site:
+        [asking] = await claimed(deps, f"{site.url}/a")
+        async with visiting(deps.pool) as visitor:
+            postponed = await visitor.visit(asking)
+        worker = SimulatedWorker(deps)
+        await start(deps, f"{site.url}/b", "http://other.test/")
+        meanwhile = {page.url for page in await worker.claim()}
+        await pass_time(deps.pool, 101)
+        after = {page.url for page in await worker.claim()}
+
+    assert isinstance(postponed, Postponed)
+    assert postponed.delay >= 100
+    assert meanwhile == {"http://other.test/"}
+    assert f"{site.url}/b" in after
+
+
+async def test_lanes_that_are_being_served_stop_when_their_origin_asks_to_wait(deps: Deps) -> None:
+    paths = [f"/{number}" for number in range(40)]
+    async with serving({path: lambda: too_many(100) for path in paths}) as site:
+        await start(deps, *(site.url + path for path in paths))
+        async with working(deps.pool, host_concurrency=4):
+            await site.asked(1)
+            async with asyncio.timeout(10):
+                while await deps.pool.fetchval("SELECT count(*) FROM slots WHERE owner IS NOT NULL"):
+                    await asyncio.sleep(0.02)  # a table can't be awaited
+        await check_frontier(deps.pool)
+
+    assert 1 <= len(site.arrivals) - site.requests["/robots.txt"] <= 4
+
+
+@pytest.mark.parametrize("asked_by", ["robots.txt", "operator"])
+async def test_requests_to_an_origin_with_a_delay_are_spaced_over_all_processes(deps: Deps, asked_by: str) -> None:
+    delay = 0.3
+    rules = {"/robots.txt": lambda: robots(f"Crawl-delay: {delay}")} if asked_by == "robots.txt" else {}
+    host_delay = 0.0 if asked_by == "robots.txt" else delay
+    spaced = crawler_deps(deps.pool, host_delay=host_delay)
+    async with serving(rules | {f"/{number}": page for number in range(6)}) as site:
+        pages = await claimed(spaced, *(f"{site.url}/{number}" for number in range(6)))
+        async with (
+            visiting(deps.pool, host_delay=host_delay) as first,
+            visiting(deps.pool, host_delay=host_delay) as second,
+        ):
+            await asyncio.gather(first.politeness.robots(site.url), second.politeness.robots(site.url))
+            await asyncio.gather(
+                *(first.visit(page) for page in pages[:3]), *(second.visit(page) for page in pages[3:])
+            )
+    arrivals = [at for path, at in site.arrivals if path != "/robots.txt"]
+
+    assert len(arrivals) == 6
+    # A busy machine is late with some, but on the whole they keep their distance.
+    assert min(after - before for before, after in pairwise(arrivals)) > delay / 2
+    assert arrivals[-1] - arrivals[0] > 5 * delay - delay / 2
+
+
+async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(politeness_module, "TURN_SECONDS", 0.1)
+    async with serving({"/robots.txt": lambda: robots("Crawl-delay: 30"), "/a": page, "/b": page}) as site:
+        pages = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            first, second = await pages_in_turn(visitor, pages)
+        await on_work(deps, Work(served=[page.lane for page in pages]))
+        await check_frontier(deps.pool)
+        worker = SimulatedWorker(deps)
+        early = await worker.claim()
+        await pass_time(deps.pool, 31)
+        later = await worker.claim()
+
+    assert isinstance(first, Visit)
+    assert second is None
+    assert early == []
+    assert pages[1].page_id in {page.page_id for page in later}
+    assert {page.attempts for page in later} == {0}

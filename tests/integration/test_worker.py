@@ -1,0 +1,259 @@
+"""Whole crawler processes, but for the broker, at a real site: what they save, and what they leave when they stop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+from crawler import extract, handlers, visit
+from crawler import worker as worker_module
+from crawler.deps import Deps
+from crawler.worker import Worker
+from frontier_checks import Ledgers, check_frontier
+from made_up_web import crawler_deps, start
+from tallyho_contracts.crawls import CrawlCancel
+from tallyho_contracts.documents import Change
+from tallyho_postgres.pool import Pool
+from watched_site import done, page, serving, until, visiting, working
+
+PAGES = 60
+
+
+@pytest.fixture
+def deps(crawler_pool: Pool) -> Deps:
+    return crawler_deps(crawler_pool)
+
+
+def redirect(location: str) -> web.Response:
+    return web.Response(status=301, headers={"Location": location})
+
+
+def binary() -> web.Response:
+    return web.Response(body=b"\0\1\2", content_type="application/octet-stream")
+
+
+def tree(pages: int) -> dict[str, Callable[[], web.Response]]:
+    """Pages 0 to `pages` - 1: each links to two children, the start and itself, and some to what is no document."""
+    answers: dict[str, Callable[[], web.Response]] = {"/binary": binary, "/old/1": partial(redirect, "/1")}
+    for number in range(pages):
+        children = [f"/{child}" for child in (2 * number + 1, 2 * number + 2) if child < pages]
+        others = ["/0", f"/{number}#part", "/binary", "/old/1", f"/missing/{number % 3}", "mailto:a@b.test"]
+        answers[f"/{number}"] = partial(page, *children, *others, text=f"This is {number}.")
+    return answers
+
+
+async def test_crawl_of_a_site_saves_all_its_pages_and_says_why_not_the_others(deps: Deps) -> None:
+    async with serving(tree(PAGES)) as site, working(deps.pool):
+        job_id = await start(deps, f"{site.url}/0")
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+    ledger = ledgers.of[job_id]
+
+    assert ledger.saved == {f"{site.url}/{number}" for number in range(PAGES)}
+    assert ledger.reasons == Counter(http_404=3, redirect=1, content_type=1)
+    assert set(site.requests.values()) == {1}
+    assert set(ledger.known) <= set(ledger.announced)
+    assert await deps.pool.fetchval("SELECT count(*) FROM lanes") == 0
+
+
+async def test_two_workers_share_a_site_within_its_concurrency(deps: Deps) -> None:
+    async with serving(tree(PAGES), seconds=0.02) as site:
+        job_id = await start(deps, f"{site.url}/0")
+        async with working(deps.pool, host_concurrency=3), working(deps.pool, host_concurrency=3):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert site.most_under_way == 3
+    assert len(ledgers.of[job_id].saved) == PAGES
+    assert set(site.requests.values()) == {1}
+
+
+async def test_worker_that_is_stopped_finishes_what_is_under_way_and_another_does_the_rest(deps: Deps) -> None:
+    async with serving(tree(PAGES)) as site:
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(PAGES)))
+        async with working(deps.pool, host_concurrency=4) as first:
+            site.open.clear()
+            await site.asked(4)
+            first.stop.set()
+            site.open.set()
+        ledgers = Ledgers(deps.pool)
+        await ledgers.check()
+        saved_by_first = len(ledgers.of[job_id].saved)
+        fetched_by_first = set(site.requests)
+        left = await deps.pool.fetchval("SELECT count(*) FROM workers")
+        async with working(deps.pool, host_concurrency=4):
+            await done(deps.pool)
+        await ledgers.check()
+
+    assert saved_by_first == len(fetched_by_first - {"/robots.txt"}) == 4
+    assert left == 0
+    assert ledgers.of[job_id].saved == {f"{site.url}/{number}" for number in range(PAGES)}
+    assert set(site.requests.values()) == {1}
+
+
+async def test_pages_of_a_worker_that_died_are_free_when_its_lease_has_ended(deps: Deps) -> None:
+    async with serving(tree(20)) as site, visiting(deps.pool) as visitor:
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        site.open.clear()
+        dying = asyncio.create_task(Worker(deps, visitor, uuid4(), 16, 1.0, asyncio.Event()).run())
+        await site.asked(4)
+        dying.cancel()
+        await asyncio.wait([dying])
+        site.open.set()
+        async with working(deps.pool):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert len(ledgers.of[job_id].saved) == 20
+
+
+async def test_slots_of_a_claim_whose_answer_was_lost_come_back(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[object] = []
+
+    async def claim_over_a_bad_line(*arguments: Any, **limits: Any) -> list[Any]:
+        claimed = await handlers.claim(*arguments, **limits)
+        if claimed and not lost:
+            lost.extend(claimed)
+            raise ConnectionResetError("the answer was lost")
+        return claimed
+
+    monkeypatch.setattr(worker_module, "claim", claim_over_a_bad_line)
+    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
+    async with serving(tree(20)) as site, working(deps.pool, lease_seconds=1.0):
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert lost
+    assert len(ledgers.of[job_id].saved) == 20
+
+
+async def test_database_that_hangs_up_now_and_then_costs_time_only(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
+    hang_up = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with serving(tree(PAGES), seconds=0.02) as site:
+        job_id = await start(deps, f"{site.url}/0")
+        async with working(deps.pool, lease_seconds=1.0):
+            for pages in range(5, PAGES, 5):
+                await site.asked(pages)
+                await deps.pool.execute(hang_up)
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert len(ledgers.of[job_id].saved) == PAGES
+
+
+async def test_page_that_can_not_be_extracted_fails_alone(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fragile(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> extract.Extracted:
+        if url.endswith("/7"):
+            raise RecursionError("too deep")
+        return extract.extract(body, content_type, url, keep_html=keep_html)
+
+    monkeypatch.setattr(visit, "extract", fragile)
+    async with serving(tree(20)) as site, working(deps.pool):
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].saved == {f"{site.url}/{number}" for number in range(20) if number != 7}
+    assert ledgers.of[job_id].reasons["internal_error"] == 1
+
+
+async def test_page_that_can_not_be_saved_fails_alone(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> extract.Extracted:
+        extracted = extract.extract(body, content_type, url, keep_html=keep_html)
+        return replace(extracted, text="NUL \0", html="") if url.endswith("/7") else extracted
+
+    monkeypatch.setattr(visit, "extract", careless)
+    # One large group, so that the page has neighbours.
+    monkeypatch.setattr(worker_module, "GROUP_SECONDS", 5.0)
+    async with serving(tree(20)) as site, working(deps.pool, host_concurrency=1):
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].saved == {f"{site.url}/{number}" for number in range(20) if number != 7}
+    assert ledgers.of[job_id].reasons["internal_error"] == 1
+
+
+async def test_second_crawl_says_what_has_changed(deps: Deps) -> None:
+    site_now = tree(10)
+    async with serving(site_now) as site, working(deps.pool):
+        await start(deps, f"{site.url}/0")
+        await done(deps.pool)
+        site_now["/5"] = partial(page, text="This is new.")
+        again = await start(deps, f"{site.url}/0")
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+    changes = {saved.source_url.removeprefix(site.url): saved.change for saved in ledgers.of[again].documents}
+
+    assert changes == {f"/{number}": Change.UPDATED if number == 5 else Change.UNCHANGED for number in range(10)}
+    assert await deps.pool.fetchval("SELECT count(*) FROM documents") == 10
+
+
+async def test_cancel_reaches_the_pages_under_way(deps: Deps) -> None:
+    async with serving(tree(20)) as site, working(deps.pool):
+        site.open.clear()
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await site.asked(4)
+        await handlers.cancel_crawl(deps, CrawlCancel(job_id=job_id, revision=2))
+        site.open.set()
+
+        async def is_idle() -> bool:
+            return not await deps.pool.fetchval("SELECT count(*) FROM slots WHERE owner IS NOT NULL")
+
+        await until(is_idle)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].closed == set(ledgers.of[job_id].known)
+    assert len(ledgers.of[job_id].cancelled) == 20
+
+
+async def test_budget_holds_with_two_workers_at_a_real_site(deps: Deps) -> None:
+    async with serving(tree(PAGES)) as site:
+        job_id = await start(deps, f"{site.url}/0", max_pages=25)
+        async with working(deps.pool), working(deps.pool):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert len(ledgers.of[job_id].saved) == 25
+    await check_frontier(deps.pool)
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["nothing to do", "origin held"])
+async def test_worker_without_due_pages_looks_twice_a_second(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    looks: list[float] = []
+
+    async def watched_claim(*arguments: Any, **limits: Any) -> list[Any]:
+        looks.append(monotonic())
+        return await handlers.claim(*arguments, **limits)
+
+    if is_held:
+        await start(deps, "http://site.test/")
+        await deps.pool.execute("UPDATE origins SET next_fetch_at = now() + interval '1 hour'")
+    monkeypatch.setattr(worker_module, "claim", watched_claim)
+    async with working(deps.pool):
+        await until(lambda: asyncio.sleep(0, len(looks) >= 3))
+
+    assert looks[2] - looks[0] > 1.5 * worker_module.IDLE_SECONDS
