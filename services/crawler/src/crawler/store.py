@@ -142,9 +142,7 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
     return {row["document_id"]: Change(row["change"]) for row in changes}
 
 
-async def list_job_documents(
-    connection: Connection, job_id: UUID, *, after: UUID | None, limit: int
-) -> list[UUID]:
+async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
     """The documents saved for a job after document `after`, by id."""
     return [row["document_id"] for row in await connection.fetch(SQL["list_job_documents"], job_id, after, limit)]
 
