@@ -164,8 +164,8 @@ class SimulatedWorker:
     def finish_some(self, rng: random.Random) -> Work:
         """What came of some of it: of any lanes any number of pages, and some are given back early."""
         work = Work()
-        for lane, pages in rng.sample(self.held, k=rng.randint(0, len(self.held))):
-            done = rng.randint(0, len(pages))
+        for lane, pages in rng.sample(self.held, k=rng.randint(min(1, len(self.held)), len(self.held))):
+            done = rng.randint(min(1, len(pages)), len(pages))
             self._visit(work, pages[:done])
             del pages[:done]
             if not pages or rng.random() < 0.2:
@@ -213,15 +213,17 @@ class Chance:
         """Do the next random thing."""
         number = self.rng.randrange(len(self.workers))
         worker = self.workers[number]
-        match self.rng.choices(("claim", "finish", "die", "leave", "time", "late"), (10, 12, 1, 1, 3, 1))[0]:
-            case "claim":
+        match self.rng.choices(("claim", "finish", "die", "leave", "late"), (10, 12, 1, 1, 1))[0]:
+            case "finish" if worker.held:
+                await on_work(worker.deps, worker.finish_some(self.rng))
+            case "claim" | "finish":
                 await worker.claim(
                     lanes=self.rng.randint(1, 6),
                     lanes_per_origin=self.rng.randint(1, 4),
                     pages_per_lane=self.rng.randint(1, 4),
                 )
-            case "finish":
-                await on_work(worker.deps, worker.finish_some(self.rng))
+                if not any(each.held for each in self.workers):
+                    await pass_time(self.pool, 4)
             case "die":
                 # Its visits are committed later, when its slots may be another's.
                 self.late.append(worker.finish())
@@ -232,8 +234,6 @@ class Chance:
                 self.workers[number] = self._worker()
             case "leave":
                 await worker.leave()
-            case "time":
-                await pass_time(self.pool, 4)
             case _ if self.late:
                 await on_work(worker.deps, self.late.pop())
 

@@ -175,5 +175,5 @@ def test_a_reply_is_a_registered_type_without_an_exchange() -> None:
     assert replies | {"request.refused.v1"} == {row.name for row in MESSAGES.values() if row.exchange is None}
 
 
-def test_a_job_is_its_state_and_what_was_asked_for() -> None:
-    assert set(Job.model_fields) == {*JobState.model_fields, "seeds", "options"}
+def test_a_job_is_its_state_what_was_asked_for_and_what_it_waits_for() -> None:
+    assert set(Job.model_fields) == {*JobState.model_fields, "seeds", "options", "waits_for"}

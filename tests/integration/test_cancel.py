@@ -224,7 +224,7 @@ async def test_seed_that_is_no_url_is_named_and_the_others_are_crawled(deps: Dep
 
 
 async def test_job_can_be_cancelled_and_paused_at_any_moment(deps: Deps, ledgers: Ledgers) -> None:
-    for number in range(12):
+    for number in range(8):
         rng = random.Random(number)
         web = random_web(rng, pages=20, hosts=[f"{host}.web-{number}.test" for host in range(2)])
         seeds = sorted(web)[:2]

@@ -126,13 +126,12 @@ async def test_stopping_consumer_finishes_what_it_has_received_and_leaves_the_re
         await go_on.wait()
 
     handle = Applied(pause)
-    events = [page_started() for _ in range(2_000)]
+    events = [page_started() for _ in range(1_500)]
     await send(amqp, EVENTS, events[0])
     task = asyncio.create_task(consumer(amqp, handle, stop).run())
     async with asyncio.timeout(10):
         await busy.wait()
-    for event in events[1:]:
-        await send(amqp, EVENTS, event)
+    await asyncio.gather(*(send(amqp, EVENTS, event) for event in events[1:]))
     stop.set()
     go_on.set()
     async with asyncio.timeout(10):

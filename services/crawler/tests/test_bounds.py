@@ -145,7 +145,7 @@ def test_page_with_long_attributes_is_left_alone() -> None:
 
 
 def test_comparison_in_a_long_script_is_no_tag() -> None:
-    script = f"<script>for (i = 0; i <n; i++) {{ {'a = b + c; ' * 300} }}</script>"
+    script = f"<script>for (i = 0; i <n; i++) {{ {'a = b + c; ' * 300} }} if (a > b) c()</script>"
     page = f"<!-- <b {'word ' * 300} -->{script}<ul><li>{LINK}</ul>"
 
     assert bounded(page).split() == f"<ul><li>{LINK}</ul>".split()

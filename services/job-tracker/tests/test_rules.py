@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from job_tracker.rules import Job, PageCounts, Tally, job_state, job_view, moved, nothing_saved, state_after
+from job_tracker.rules import Job, PageCounts, Tally, job_state, job_view, moved, nothing_saved, state_after, waits_for
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.jobs import JobStatus
+from tallyho_contracts.jobs import JobStatus, WaitsFor
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 NOW = NOON + timedelta(seconds=4)
@@ -180,10 +180,17 @@ def test_rate_of_a_finished_job_is_that_of_its_whole_run() -> None:
     assert job_state(job).documents_per_second == 2
 
 
+def test_silent_job_waits_for_what_is_not_known_yet() -> None:
+    known, unknown = a_job(confirmed=False, pending=2, running=1), a_job(pending=2)
+
+    assert waits_for(known, []) == WaitsFor(start_confirmed=False, known_pages=3, crawler_pages=None, pages=())
+    assert waits_for(replace(unknown, crawler_pages=5), []).crawler_pages == 5
+
+
 def test_view_of_a_job_adds_what_was_asked_for() -> None:
     job = a_job(max_failures=3)
 
     view = job_view(job)
 
     assert (view.seeds, view.options) == (job.seeds, job.options)
-    assert view.model_dump(exclude={"seeds", "options"}) == job_state(job).model_dump()
+    assert view.model_dump(exclude={"seeds", "options", "waits_for"}) == job_state(job).model_dump()

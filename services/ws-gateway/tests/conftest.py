@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 from aiohttp.test_utils import TestClient, TestServer
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery
+from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery, SavedDocumentList, SavedDocumentsQuery
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
@@ -69,6 +69,7 @@ class FakeTracker:
         self.jobs: dict[UUID, Job] = {}
         self.keys: dict[str, JobCreate] = {}
         self.documents: list[Document] = []
+        self.saved: list[UUID] = []
         self.asked: list[Message] = []
         self.away = False
         self.before_reply: Callable[[], Awaitable[None] | None] = lambda: None
@@ -96,6 +97,11 @@ class FakeTracker:
             case PagesQuery():
                 self._known(message.job_id)
                 return PageList(pages=())
+            case SavedDocumentsQuery():
+                found_ids = [one for one in self.saved if message.after is None or one > message.after]
+                more_ids = len(found_ids) > message.limit
+                found_ids = found_ids[: message.limit]
+                return SavedDocumentList(document_ids=tuple(found_ids), next=found_ids[-1] if more_ids else None)
             case _:
                 raise AssertionError(message)
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import aiohttp
 from pydantic import BaseModel, ValidationError
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document
+from tallyho_contracts.documents import Document, SavedDocumentList
 from tallyho_contracts.jobs import Job, JobList, JobState
 from tallyho_contracts.pages import Page, PageList, PageState
 
@@ -108,6 +108,17 @@ class Tallyho:
             found = await self._request(PageList, "GET", f"jobs/{job_id}/pages", params=query)
             for page in found.pages:
                 yield page
+            if found.next is None:
+                return
+            query["after"] = str(found.next)
+
+    async def saved_documents(self, job_id: UUID | str) -> AsyncIterator[UUID]:
+        """The ids of the documents that the crawler saved for the job, in their order."""
+        query = {"limit": "1000"}
+        while True:
+            found = await self._request(SavedDocumentList, "GET", f"jobs/{job_id}/saved-documents", params=query)
+            for document_id in found.document_ids:
+                yield document_id
             if found.next is None:
                 return
             query["after"] = str(found.next)

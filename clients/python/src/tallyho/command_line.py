@@ -17,9 +17,10 @@ from rich.console import Console
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobState, JobStatus
 
+from tallyho.audit import audited_jobs, in_words
 from tallyho.client import DEFAULT_URL, Tallyho
 from tallyho.errors import FieldError, RequestInvalid, TallyhoError
-from tallyho.progress import shown_on, summary
+from tallyho.progress import shown_on, silence, summary
 
 Command = Callable[[Tallyho, argparse.Namespace], Awaitable[int]]
 
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["up"]:
             return up(words[1:])
+        if words[:1] == ["dead-letters"]:
+            return dead_letters(words[1:])
         arguments = build_parser(os.environ.get("TALLYHO_URL") or DEFAULT_URL).parse_args(words)
         code = asyncio.run(call_gateway(arguments))
         sys.stdout.flush()
@@ -74,19 +77,32 @@ def build_parser(url: str) -> Parser:
         if takes_job:
             command.add_argument("job", metavar="JOB", type=UUID, help="the job's id")
         if prints_json:
-            command.add_argument("--json", action="store_true", help="print each state as a line of JSON, nothing else")
+            command.add_argument("--json", action="store_true", help="print each as a line of JSON, nothing else")
         return command
 
-    # For the list of commands only: `main` hands its words to `up` without this parser.
-    commands.add_parser("up", help="Start the whole system here: see `tallyho up --help`.").set_defaults(run=misplaced)
+    # For the list of commands only: `main` hands their words to these two without this parser.
+    for name, text in (("up", "Start the whole system here"), ("dead-letters", "Messages that could not be applied")):
+        listed = commands.add_parser(name, help=f"{text}: see `tallyho {name} --help`.")
+        listed.set_defaults(run=misplaced, name=name)
     add_crawl_arguments(add("crawl", crawl, "Submit a crawl and watch it.", takes_job=False, prints_json=True))
     add("watch", watch, "Watch a job until it is done.", prints_json=True)
     add("jobs", jobs, "List the jobs, the newest first.", takes_job=False, prints_json=True)
     add("documents", documents, "Print a job's documents as lines of JSON.")
+    add_audit_arguments(
+        add("audit", audit, "Compare what the crawler saved with what was counted.", takes_job=False, prints_json=True)
+    )
     add("cancel", cancel, "Stop a job; its documents stay.")
     add("pause", pause, "Fetch no more pages of a job until it is resumed.")
     add("resume", resume, "Go on with a paused job.")
     return parser
+
+
+def add_audit_arguments(parser: Parser) -> None:
+    """Which job; all that have ended when it is not given."""
+    parser.add_argument("job", metavar="JOB", type=UUID, nargs="?", help="the job's id (default: all that have ended)")
+    parser.epilog = (
+        "exit codes: 0 no drift, 1 drift, 2 bad input or no gateway. Of a live job, what is under way drifts."
+    )
 
 
 def add_crawl_arguments(parser: Parser) -> None:
@@ -125,9 +141,22 @@ def up(words: Sequence[str]) -> int:
     return system.run(parser.parse_args(words))
 
 
-async def misplaced(_client: Tallyho, _arguments: argparse.Namespace) -> int:
-    """Refuse `tallyho --url … up`."""
-    raise TallyhoError("`up` comes first, and takes no --url: tallyho up …")
+def dead_letters(words: Sequence[str]) -> int:
+    """Read, replay or discard the messages that could not be applied."""
+    try:
+        import tallyho.dead_letters as letters
+    except ModuleNotFoundError as error:
+        needs = f"no module {error.name}; `dead-letters` needs: pip install 'tallyho[operations]'"
+        print(f"tallyho: {needs}", file=sys.stderr)
+        return MISUSED
+    parser = Parser(prog="tallyho dead-letters", description="Messages that could not be applied, at the broker.")
+    letters.add_arguments(parser)
+    return letters.run(parser, parser.parse_args(words))
+
+
+async def misplaced(_client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Refuse `tallyho --url … up`: these commands do not talk to a gateway."""
+    raise TallyhoError(f"`{arguments.name}` comes first, and takes no --url: tallyho {arguments.name} …")
 
 
 async def call_gateway(arguments: argparse.Namespace) -> int:
@@ -200,7 +229,8 @@ async def jobs(client: Tallyho, arguments: argparse.Namespace) -> int:
             print(state.model_dump_json())
         else:
             created = f"{state.created_at.astimezone():%Y-%m-%d %H:%M}"
-            print(f"{state.job_id}  {created}  {state.status:<10} {state.document_count:>8} documents  {state.name}")
+            counted = f"{state.status:<10} {state.document_count:>8} documents"
+            print(f"{state.job_id}  {created}  {counted}  {state.name}{silence(state)}")
     return COMPLETED
 
 
@@ -209,6 +239,18 @@ async def documents(client: Tallyho, arguments: argparse.Namespace) -> int:
     async for document in client.documents(arguments.job):
         print(document.model_dump_json())
     return COMPLETED
+
+
+async def audit(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """A line for each audited job, then how many there were."""
+    number = drifted = 0
+    async for audited in audited_jobs(client, arguments.job):
+        number += 1
+        drifted += audited.drift > 0
+        print(audited.model_dump_json() if arguments.json else in_words(audited), flush=True)
+    if not arguments.json:
+        print(f"{number} audited, {drifted} with drift")
+    return UNSUCCESSFUL if drifted else COMPLETED
 
 
 async def cancel(client: Tallyho, arguments: argparse.Namespace) -> int:

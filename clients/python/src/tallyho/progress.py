@@ -32,7 +32,7 @@ def shown_on(console: Console) -> Iterator[Show]:
         def show(state: JobState) -> None:
             bar.update(
                 task,
-                description=state.status,
+                description="silent" if state.stalled_since else state.status,
                 completed=state.total_children - state.pending_children - state.running_children,
                 total=state.total_children,
                 documents=state.document_count,
@@ -43,15 +43,16 @@ def shown_on(console: Console) -> Iterator[Show]:
 
 
 def lines(write: Callable[[str], object], *, clock: Callable[[], float]) -> Show:
-    """Writes a line for a new status, otherwise at most one a second."""
-    shown: tuple[str, float] | None = None
+    """Writes a line for a new status and when a job falls silent, otherwise at most one a second."""
+    shown: tuple[tuple[str, object], float] | None = None
 
     def show(state: JobState) -> None:
         nonlocal shown
         now = clock()
-        if shown is None or shown[0] != state.status or now - shown[1] >= LINE_INTERVAL:
-            shown = (state.status, now)
-            write(f"{state.status}: {state.document_count} documents; {state.progress_text}")
+        news = (state.status, state.stalled_since)
+        if shown is None or shown[0] != news or now - shown[1] >= LINE_INTERVAL:
+            shown = (news, now)
+            write(f"{state.status}: {state.document_count} documents; {state.progress_text}{silence(state)}")
 
     return show
 
@@ -66,4 +67,9 @@ def summary(state: JobState) -> str:
         f"{state.skipped_children} skipped, {state.cancelled_children} cancelled"
     )
     error = f"; {state.error}" if state.error else ""
-    return f"{state.status}: {state.document_count} documents{seconds}; pages: {pages}{error}"
+    return f"{state.status}: {state.document_count} documents{seconds}; pages: {pages}{error}{silence(state)}"
+
+
+def silence(state: JobState) -> str:
+    """Since when a silent job has not changed, as the end of a line; nothing for any other."""
+    return f"; no change since {state.stalled_since.astimezone():%H:%M:%S}" if state.stalled_since else ""

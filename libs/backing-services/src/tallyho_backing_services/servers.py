@@ -79,7 +79,7 @@ class PrivateServer:
     def __init__(self, program: Program, url: str, run: RunFolder) -> None:
         """Describe it; `start` runs it."""
         self.url = url
-        self._program = program
+        self.program = program
         self._run = run
         self._process: Process | None = None
         self._starting = threading.Lock()
@@ -99,7 +99,7 @@ class PrivateServer:
         with self._starting:
             if self.running:
                 return
-            program = self._program
+            program = self.program
             self._process = self._run.spawn(program.name, program.argv, env=program.env, user=program.user)
             self._await_service(self._process)
 
@@ -110,7 +110,7 @@ class PrivateServer:
     def stop(self) -> None:
         """Shut it down in order."""
         if self._process:
-            self._process.stop(by=self._program.stop_signal, timeout=STOP_TIMEOUT)
+            self._process.stop(by=self.program.stop_signal, timeout=STOP_TIMEOUT)
 
     def kill(self) -> None:
         """End it and all its processes with SIGKILL."""
@@ -119,10 +119,10 @@ class PrivateServer:
 
     def _await_service(self, process: Process) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        while not self._program.answers():
+        while not self.program.answers():
             if process.wait(timeout=0.05) is not None or time.monotonic() > deadline:
                 process.kill()
-                raise self._run.failure(f"{self._program.name} did not start", self._program.name)
+                raise self._run.failure(f"{self.program.name} did not start", self.program.name)
 
 
 def free_port() -> int:

@@ -55,3 +55,18 @@ class DocumentList(Message):
 
     documents: tuple[Document, ...]
     next: int | None = Field(default=None, description="Pass it as `after` for the next page; none at the end.")
+
+
+class SavedDocumentsQuery(Message):
+    """`document.list.v1`, gateway to crawler: a keyset page of what the crawler saved for a job, by document id."""
+
+    job_id: UUID
+    after: UUID | None = Field(default=None, description="The last document id already seen.")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class SavedDocumentList(Message):
+    """The reply to `document.list.v1`. A job that the crawler does not know has no documents."""
+
+    document_ids: tuple[UUID, ...]
+    next: UUID | None = Field(default=None, description="Pass it as `after` for the next page; none at the end.")

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.event import Count, Message, Text, Url
+from tallyho_contracts.pages import PageState
 
 
 class JobStatus(StrEnum):
@@ -52,13 +53,42 @@ class JobState(Message):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     error: Text | None = None
+    stalled_since: AwareDatetime | None = Field(
+        default=None, description="The last change of a live job that has been silent for too long; none otherwise."
+    )
+
+
+class WaitingPage(Message):
+    """A page that a silent job waits for."""
+
+    page_id: UUID
+    url: Url | None = Field(default=None, description="None until the event that names it has arrived.")
+    state: PageState
+    since: AwareDatetime | None = Field(default=None, description="When it came into this state.")
+
+
+class WaitsFor(Message):
+    """What a silent job waits for: its start, or the pages that are pending or running.
+
+    When the crawler said that the job has more pages than are known, messages are missing: on their way, or lost.
+    """
+
+    start_confirmed: bool
+    known_pages: Count = Field(description="Pages that the job tracker has heard of: total_children.")
+    crawler_pages: Count | None = Field(
+        default=None, description="Pages that the job had by what the crawler last said; none before it said so."
+    )
+    pages: tuple[WaitingPage, ...] = Field(
+        max_length=20, description="Some of those pages, running ones first, those that wait longest first."
+    )
 
 
 class Job(JobState):
-    """A job's state together with what was asked for."""
+    """A job's state together with what was asked for, and while it is stalled, what it waits for."""
 
     seeds: tuple[Url, ...]
     options: CrawlOptions
+    waits_for: WaitsFor | None = Field(default=None, description="Of a stalled job that was asked for by its id.")
 
 
 class JobCreate(Message):

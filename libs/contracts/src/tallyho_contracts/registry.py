@@ -31,6 +31,7 @@ _ROWS = (
     MessageType("job.list.v1", jobs.JobsQuery, COMMANDS, reply="job.list.reply.v1"),
     MessageType("job.documents.v1", documents.DocumentsQuery, COMMANDS, reply="job.documents.reply.v1"),
     MessageType("job.pages.v1", pages.PagesQuery, COMMANDS, reply="job.pages.reply.v1"),
+    MessageType("document.list.v1", documents.SavedDocumentsQuery, COMMANDS, reply="document.list.reply.v1"),
     MessageType("crawl.start.v1", crawls.CrawlStart, COMMANDS),
     MessageType("crawl.pause.v1", crawls.CrawlPause, COMMANDS),
     MessageType("crawl.resume.v1", crawls.CrawlResume, COMMANDS),
@@ -46,6 +47,7 @@ _ROWS = (
     MessageType("job.list.reply.v1", jobs.JobList, None),
     MessageType("job.documents.reply.v1", documents.DocumentList, None),
     MessageType("job.pages.reply.v1", pages.PageList, None),
+    MessageType("document.list.reply.v1", documents.SavedDocumentList, None),
     MessageType("request.refused.v1", replies.Refused, None),
 )
 

@@ -1,6 +1,7 @@
 """`python -m tallyho_messaging declare`: declare the shared topology on the broker at AMQP_URL."""
 
 import asyncio
+import logging
 import os
 import sys
 
@@ -15,6 +16,7 @@ def main(arguments: list[str]) -> int:
     if arguments != ["declare"] or not url:
         print("usage: AMQP_URL=amqp://… python -m tallyho_messaging declare", file=sys.stderr)  # noqa: T201  # a command
         return 2
+    logging.basicConfig(level=logging.CRITICAL)  # the library would tell of each failed connection in lines of its own
     try:
         asyncio.run(declare(url))
     except (AMQPError, OSError, ValueError) as error:

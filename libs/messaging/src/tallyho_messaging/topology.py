@@ -15,9 +15,13 @@ DEAD_LETTERS = "tallyho.dead-letters"
 TRACKER_EVENTS = "job-tracker.events"
 TRACKER_COMMANDS = "job-tracker.commands"
 CRAWLER_COMMANDS = "crawler.commands"
+CRAWLER_REQUESTS = "crawler.requests"
 
 # A closed connection counts as a delivery of all that it held: the limit must be far above the crashes of a bad hour.
 DELIVERY_LIMIT = 20
+# To look at the dead letters is to be delivered them. RabbitMQ 4 drops what was delivered more than 20 times unless the
+# queue says otherwise, and before it there is no word for "never".
+LOOKS_AT_DEAD_LETTERS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ WORK_QUEUES = (
     WorkQueue(TRACKER_EVENTS, EVENTS, ("document.#", "page.#", "crawl.#")),
     WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",)),
     WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
+    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",)),
 )
 
 
@@ -42,7 +47,11 @@ async def declare(url: str) -> None:
         channel = await connection.channel()
         for exchange in (EVENTS, COMMANDS, DEAD_LETTERS):
             await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
-        dead_letters = await channel.declare_queue(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
+        dead_letters = await channel.declare_queue(
+            DEAD_LETTERS,
+            durable=True,
+            arguments={"x-queue-type": "quorum", "x-delivery-limit": LOOKS_AT_DEAD_LETTERS},
+        )
         await dead_letters.bind(DEAD_LETTERS, "#")
         for queue in WORK_QUEUES:
             await _declare_work_queue(channel, queue)

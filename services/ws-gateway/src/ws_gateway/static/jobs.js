@@ -92,6 +92,7 @@ class Row {
     this.parts = find(".parts");
     this.meta = find(".meta");
     this.problem = find(".problem");
+    this.silence = find(".silence");
     this.cancel = find(".cancel");
     this.cancel.addEventListener("click", () => this.#confirmCancel(onCancel));
   }
@@ -106,6 +107,7 @@ class Row {
     this.cancel.hidden = isTerminal(state) || state.status === "cancelling";
     this.cancel.setAttribute("aria-label", `Cancel ${this.title.textContent}`);
     this.showProblem(state.error);
+    this.#showSilence(state);
     this.#drawProgress(state);
     this.drawTimes(state);
   }
@@ -125,6 +127,14 @@ class Row {
   showProblem(text) {
     this.problem.hidden = !text;
     this.problem.textContent = text ?? "";
+  }
+
+  #showSilence(state) {
+    this.silence.hidden = !state.stalled_since;
+    if (!state.stalled_since) return;
+    const unfinished = state.pending_children + state.running_children;
+    const waits = unfinished ? `waiting for ${number.format(unfinished)} page${unfinished === 1 ? "" : "s"}` : "waiting for the crawler";
+    this.silence.textContent = `No change since ${clock(new Date(state.stalled_since))}, ${waits}`;
   }
 
   #drawProgress(state) {
