@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from mailboxes import encoded, open_mailbox_of, page_started, send_raw
+from mailboxes import encoded, open_mailbox_of, page_started, send
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE
 from tallyho_contracts.registry import EVENTS
 from tallyho_messaging.connection import Amqp
@@ -17,7 +17,7 @@ from tallyho_messaging.dead_letter_queue import (
     open_dead_letters,
 )
 from tallyho_messaging.dead_letters import DeadLetter, bury, read_letter
-from tallyho_messaging.topology import CRAWLER_REQUESTS, DEAD_LETTERS, DELIVERY_LIMIT, TRACKER_EVENTS
+from tallyho_messaging.topology import DEAD_LETTERS, DELIVERY_LIMIT, TRACKER_EVENTS
 from tallyho_messaging.wire import AnyEvent
 
 # More than a quorum queue gives back in one piece, and more than a client may have unconfirmed at once.
@@ -33,7 +33,7 @@ async def bury_many(amqp: Amqp, bodies: Sequence[bytes], queue: str = TRACKER_EV
 
 async def delivered(amqp: Amqp) -> AbstractIncomingMessage:
     """An event of the crawler as it reaches the tracker."""
-    await send_raw(amqp, EVENTS, "page.started.v1", encoded(page_started()), type_="page.started.v1")
+    await send(amqp, EVENTS, page_started())
     channel = await amqp.consuming.channel()
     message = await (await channel.declare_queue(TRACKER_EVENTS, passive=True)).get(timeout=10)
     assert message is not None
@@ -202,11 +202,3 @@ async def test_broker_that_is_away_is_said_in_one_line() -> None:
         await read("amqp://127.0.0.1:1/")
 
 
-async def test_requests_to_the_crawler_do_not_reach_its_commands(amqp: Amqp, amqp_url: str) -> None:
-    channel = await amqp.consuming.channel()
-    await send_raw(amqp, "tallyho.commands", "document.list.v1", b"{}")
-    requests = await channel.declare_queue(CRAWLER_REQUESTS, passive=True)
-    commands = await channel.declare_queue("crawler.commands", passive=True)
-
-    assert await requests.get(timeout=10)
-    assert commands.declaration_result.message_count == 0
