@@ -200,5 +200,3 @@ async def test_two_readers_at_once_do_not_share_the_letters(amqp: Amqp, amqp_url
 async def test_broker_that_is_away_is_said_in_one_line() -> None:
     with pytest.raises(DeadLettersUnavailableError, match=r"^[^\n]+$"):
         await read("amqp://127.0.0.1:1/")
-
-
