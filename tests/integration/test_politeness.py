@@ -150,6 +150,15 @@ async def test_page_put_off_is_not_offered_before_its_time(deps: Deps) -> None:
     assert (again.page_id, again.attempts) == (page.page_id, 1)
 
 
+async def test_page_put_off_does_not_hold_up_the_others_of_its_lane(crawler_pool: Pool) -> None:
+    narrow = crawler_deps(crawler_pool, host_concurrency=1)
+    later, first, second = await claimed(narrow, *(f"http://site.test/{number}" for number in range(3)))
+    await on_work(narrow, Work(postponed=[Postponed(later, 30.0)], served=[later.lane]))
+    pages = await SimulatedWorker(narrow).claim()
+
+    assert [page.page_id for page in pages] == [first.page_id, second.page_id]
+
+
 async def test_retry_after_holds_an_origin_for_all_jobs_until_it_is_over(deps: Deps) -> None:
     async with serving({"/a": lambda: too_many(100)}) as site:
         [asking] = await claimed(deps, f"{site.url}/a")

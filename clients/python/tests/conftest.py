@@ -50,6 +50,8 @@ class GatewayDouble:
         self.problem = problem
         self.present = state(1)
         self.document_count = 0
+        self.skipped_ordinals: set[int] = set()
+        self.saved: list[UUID] = []
         self.document_requests = 0
         self.job_pages = 1
         self.lose_replies = 0
@@ -75,6 +77,7 @@ class GatewayDouble:
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
+        app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
         app.router.add_get("/v1/ws", self._socket)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
@@ -139,6 +142,8 @@ class GatewayDouble:
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         for ordinal in range(int(request.query.get("after", "0")) + 1, self.document_count + 1):
+            if ordinal in self.skipped_ordinals:
+                continue
             document = {
                 "document_id": str(UUID(int=ordinal)),
                 "ordinal": ordinal,
@@ -152,6 +157,12 @@ class GatewayDouble:
                 assert request.transport is not None
                 request.transport.close()
         return response
+
+    async def _saved_documents(self, request: web.Request) -> web.Response:
+        after = UUID(request.query.get("after", str(UUID(int=0))))
+        found = [str(one) for one in self.saved if one > after][:2]
+        more = bool(found) and found[-1] != str(self.saved[-1])
+        return web.json_response({"document_ids": found, "next": found[-1] if more else None})
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

@@ -26,6 +26,19 @@ def test_lines_come_once_a_second_and_for_each_new_status(gateway: "GatewayDoubl
     ]
 
 
+def test_silence_is_a_line_at_once_and_ends_the_summary(gateway: "GatewayDouble") -> None:
+    written: list[str] = []
+    show = lines(written.append, clock=lambda: 0.0)
+    running = gateway.state(1, documents=3)
+    silent = running.model_copy(update={"revision": 2, "stalled_since": running.timestamp})
+    for state in (running, silent, silent, running.model_copy(update={"revision": 3})):
+        show(state)
+
+    assert ["no change since" in line for line in written] == [False, True, False]
+    assert "no change since" in summary(silent)
+    assert "no change since" not in summary(running)
+
+
 def test_summary_says_why_a_job_failed(gateway: "GatewayDouble") -> None:
     state = gateway.state(3, JobStatus.FAILED).model_copy(update={"error": "no document was saved"})
 

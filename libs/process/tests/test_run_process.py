@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
-from tallyho_process import run_process, stop_on_signal
+from tallyho_process import run_process, stop_on_signal, stoppable_start
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +74,26 @@ async def test_handlers_of_signals_end_with_the_block() -> None:
     loop = asyncio.get_running_loop()
     assert not loop.remove_signal_handler(signal.SIGTERM)
     assert not loop.remove_signal_handler(signal.SIGINT)
+
+
+def test_process_that_is_stopped_before_it_is_ready_ends_well() -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_soon(stop.set)
+        async with stoppable_start(stop):
+            await asyncio.Event().wait()
+
+    assert run_process(main) == 0
+
+
+async def test_stop_after_the_start_leaves_the_work_alone() -> None:
+    stop = asyncio.Event()
+    async with stoppable_start(stop):
+        pass
+
+    stop.set()
+    await asyncio.sleep(0)
+
+    task = asyncio.current_task()
+    assert task
+    assert not task.cancelling()

@@ -168,6 +168,7 @@ async def test_jobs_are_listed_with_what_the_query_says(gateway: Any, state: Sta
         (f"/v1/jobs/{UUID(int=1)}/documents?after=-1", "after"),
         (f"/v1/jobs/{UUID(int=1)}/documents?job_id={UUID(int=2)}", "job_id"),
         (f"/v1/jobs/{UUID(int=1)}/pages?state=done", "state"),
+        (f"/v1/jobs/{UUID(int=1)}/saved-documents?after=1", "after"),
     ],
 )
 async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: str) -> None:
@@ -177,7 +178,7 @@ async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: 
     assert await fields_of(response) == [field]
 
 
-@pytest.mark.parametrize("suffix", ["", "/documents", "/pages"])
+@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/saved-documents"])
 async def test_unknown_job_is_not_found(gateway: Any, suffix: str) -> None:
     response = await gateway.http.get(f"/v1/jobs/{uuid4()}{suffix}")
 
@@ -247,6 +248,17 @@ async def test_stream_that_can_not_go_on_breaks_the_connection(gateway: Any, sta
 
     with pytest.raises(ClientPayloadError):
         await response.read()
+
+
+async def test_saved_documents_come_in_keyset_pages(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1))
+    gateway.tracker.saved = [UUID(int=number) for number in range(1, 4)]
+    path = f"/v1/jobs/{UUID(int=1)}/saved-documents"
+    first = await (await gateway.http.get(path, params={"limit": "2"})).json()
+    second = await (await gateway.http.get(path, params={"limit": "2", "after": first["next"]})).json()
+
+    assert first == {"document_ids": [str(UUID(int=1)), str(UUID(int=2))], "next": str(UUID(int=2))}
+    assert second == {"document_ids": [str(UUID(int=3))], "next": None}
 
 
 async def test_pages_are_asked_for_by_state(gateway: Any) -> None:
