@@ -190,7 +190,7 @@ async def test_two_readers_at_once_do_not_share_the_letters(amqp: Amqp, amqp_url
     await bury_many(amqp, [b"1", b"2"])
     async with open_dead_letters(amqp_url) as queue:
         first = [message.body async for message in queue.letters()]
-        with pytest.raises(DeadLettersUnavailableError):
+        with pytest.raises(DeadLettersUnavailableError, match="somebody else"):
             await read(amqp_url)
 
     assert first == [b"1", b"2"]

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from uuid import uuid4
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError
 
 from tallyho_messaging.lost_links import link_errors
@@ -23,6 +23,7 @@ MOST_HELD = 10_000
 ROOM_FOR_MARKERS = 100
 CONNECT_SECONDS = 10
 NEXT_LETTER_SECONDS = 15.0
+LOOKS_FOR_OTHERS, LOOK_SECONDS = 20, 0.1
 
 MARKER = "x-tallyho-end"
 
@@ -46,15 +47,24 @@ class DeadLetterQueue:
 
     async def letters(self) -> AsyncIterator[AbstractIncomingMessage]:
         """Each letter, the oldest first; ends at what arrived later, or when `MOST_HELD` were not settled."""
-        queue = await self._channel.get_queue(DEAD_LETTERS, ensure=False)
+        queue = await self._free_queue()
         await self._channel.set_qos(prefetch_count=MOST_HELD + ROOM_FOR_MARKERS)
-        await queue.consume(self._arrived.put, exclusive=True)
+        await queue.consume(self._arrived.put)
         async with aclosing(self._until(await self._mark())) as letters:
             async for letter in letters:
                 self._held += 1
                 yield letter
                 if self._held == MOST_HELD:
                     return
+
+    async def _free_queue(self) -> AbstractQueue:
+        """The queue, once nobody else reads it: two readers would each see some of the letters."""
+        for _ in range(LOOKS_FOR_OTHERS):
+            queue = await self._channel.declare_queue(DEAD_LETTERS, passive=True)
+            if not queue.declaration_result.consumer_count:
+                return queue
+            await asyncio.sleep(LOOK_SECONDS)  # nothing tells when another reader goes
+        raise DeadLettersUnavailableError("somebody else is reading the dead letters")
 
     async def _mark(self) -> str:
         """Queue up a message of our own behind the letters: nothing else tells which one is the last."""

@@ -26,18 +26,22 @@ LOOKS_AT_DEAD_LETTERS = 2**31 - 1
 
 @dataclass(frozen=True)
 class WorkQueue:
-    """A durable quorum queue of one service, and which routing keys of which exchange reach it."""
+    """A durable quorum queue of one service, and which routing keys of which exchange reach it.
+
+    Requests that nobody took in time are dropped: whoever asked was told, and they are no dead letters.
+    """
 
     name: str
     exchange: str
     binding_keys: tuple[str, ...]
+    holds_requests: bool = False
 
 
 WORK_QUEUES = (
     WorkQueue(TRACKER_EVENTS, EVENTS, ("document.#", "page.#", "crawl.#")),
-    WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",)),
+    WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",), holds_requests=True),
     WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
-    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",)),
+    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",), holds_requests=True),
 )
 
 
@@ -58,16 +62,19 @@ async def declare(url: str) -> None:
 
 
 async def _declare_work_queue(channel: AbstractChannel, queue: WorkQueue) -> None:
+    kept = {
+        "x-dead-letter-exchange": DEAD_LETTERS,
+        # At least once needs reject-publish; otherwise the broker silently falls back to at most once.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
     declared = await channel.declare_queue(
         queue.name,
         durable=True,
         arguments={
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
-            "x-dead-letter-exchange": DEAD_LETTERS,
-            # At least once needs reject-publish; otherwise the broker silently falls back to at most once.
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
+            **({} if queue.holds_requests else kept),
         },
     )
     for key in queue.binding_keys:

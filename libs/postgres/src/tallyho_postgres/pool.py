@@ -18,7 +18,18 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-COMMAND_TIMEOUT_SECONDS = 60.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+# A connection that fell silent is given up after twice this long: the library asks for the cancellation first.
+COMMAND_TIMEOUT_SECONDS = 15.0
+
+# What a client that vanished held locked must not stay so until the kernel notices, which can take hours.
+SERVER_SETTINGS = {
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+}
 
 
 @asynccontextmanager
@@ -33,8 +44,9 @@ async def open_pool(url: str, *, schema: str, size: int = 8) -> AsyncIterator[Po
                 url,
                 min_size=1,
                 max_size=size,
+                timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings={"search_path": schema, "application_name": f"tallyho {schema}"},
+                server_settings=SERVER_SETTINGS | {"search_path": schema, "application_name": f"tallyho {schema}"},
             )
             break
         except Exception as error:
