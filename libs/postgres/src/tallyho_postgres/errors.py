@@ -3,8 +3,8 @@
 import asyncpg
 
 # Class 08 connection, 40 rollback (deadlock, serialization), 53 resources (disk full, too many connections),
-# 57P operator intervention (shutdown, cannot connect now), 55P03 lock not available, 25P03 the session was ended because
-# we kept its transaction waiting, 58 system error.
+# 57P operator intervention (shutdown, cannot connect now), 55P03 lock not available, 25P03 session ended because its
+# transaction was kept waiting, 58 system error.
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT_STATES = ("08", "40", "53", "57P", "55P03", "25P03", "58")
 
