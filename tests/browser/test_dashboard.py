@@ -41,6 +41,21 @@ async def test_count_follows_the_states_from_zero_to_the_end(page: Page, gateway
     await expect(row(page, 1).locator(".cancel")).to_be_hidden()
 
 
+async def test_silent_job_says_so_until_it_changes(page: Page, gateway: Any, job: JobFactory) -> None:
+    await opened(page, gateway)
+    running = job(1, 1, running=1, pending=2)
+    notice = row(page, 1).locator(".silence")
+
+    gateway.show(running)
+    await expect(count(page, 1)).to_have_text("0")
+    await expect(notice).to_be_hidden()
+    gateway.show(running.model_copy(update={"revision": 2, "stalled_since": running.timestamp}))
+    await expect(notice).to_contain_text("waiting for 3 pages")
+    gateway.show(job(1, 3, running=1, pending=1, completed=1))
+
+    await expect(notice).to_be_hidden()
+
+
 async def test_older_revision_never_moves_the_count_back(page: Page, gateway: Any, job: JobFactory) -> None:
     await opened(page, gateway)
     gateway.show(job(1, 5, completed=50))

@@ -41,7 +41,7 @@ async def test_what_is_reached_within_a_depth_is_what_breadth_first_search_reach
 ) -> None:
     for number in range(10):
         rng = random.Random(10 * group + number)
-        web = random_web(rng, pages=30, hosts=[f"{host}.web-{number}.test" for host in range(2)], trouble=0.6)
+        web = random_web(rng, pages=20, hosts=[f"{host}.web-{number}.test" for host in range(2)], trouble=0.6)
         seed, max_depth = rng.choice(sorted(web)), rng.randint(1, 4)
         job_id = await start(deps, seed, job_id=random_id(rng), max_depth=max_depth)
         chance = Chance(rng, deps.pool, web)

@@ -62,11 +62,11 @@ async def test_no_slot_is_leased_to_two_that_claim_at_the_same_time(deps: Deps) 
 
 async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(deps: Deps) -> None:
     a, b = "http://a.test/", "http://b.test/"
-    links = {f"{SITE}/0": b, f"{SITE}/1": a, f"{SITE}/2": a, f"{SITE}/3": b}
+    links = {f"http://seed-{number}.test/": link for number, link in enumerate((b, a, a, b))}
     web: Web = {url: WebPage(links=(link,)) for url, link in links.items()} | {a: WebPage(), b: WebPage()}
     jobs = [await start(deps, url, job_id=UUID(int=number)) for number, url in enumerate(links, 1)]
     worker = SimulatedWorker(deps, web)
-    await worker.claim()
+    assert len(await worker.claim()) == 4
     groups = [
         SimulatedWorker(deps, web, held=[held for held in worker.held if held[0].job_id in part]).finish()
         for part in (jobs[:2], jobs[2:])
