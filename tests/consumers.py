@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from tallyho_messaging.connection import Amqp
@@ -45,16 +46,16 @@ class AwayError(Exception):
 
 
 @asynccontextmanager
-async def consuming(amqp: Amqp, handle: Applied) -> AsyncIterator[None]:
+async def consuming(amqp: Amqp, handle: Applied, **limits: Any) -> AsyncIterator[None]:
     """Consume the crawler's events while the block runs, then drain."""
     stop = asyncio.Event()
-    task = asyncio.create_task(consumer(amqp, handle, stop).run())
+    task = asyncio.create_task(consumer(amqp, handle, stop, **limits).run())
     yield
     stop.set()
     async with asyncio.timeout(10):
         await task
 
 
-def consumer(amqp: Amqp, handle: Applied, stop: asyncio.Event) -> Consumer:
+def consumer(amqp: Amqp, handle: Applied, stop: asyncio.Event, **limits: Any) -> Consumer:
     """A consumer of the crawler's events that waits while the handler says that the database is away."""
-    return Consumer(amqp, TRACKER_EVENTS, handle, lambda error: isinstance(error, AwayError), stop)
+    return Consumer(amqp, TRACKER_EVENTS, handle, lambda error: isinstance(error, AwayError), stop, **limits)

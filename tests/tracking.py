@@ -41,7 +41,7 @@ class KeptProgress(Progress):
                 self.states[job.job_id].append(job_state(job))
 
 
-async def _to_nobody(_: JobState) -> None:
+async def _to_nobody(_: object) -> None:
     """Publish nothing."""
 
 

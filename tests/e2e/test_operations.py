@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ SILENCE_SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    """One whose trackers lose patience soon; what dies stays dead."""
+    """One whose trackers lose patience soon."""
     settings = {"TRACKER_SILENCE_SECONDS": str(SILENCE_SECONDS)}
     options = SystemOptions(trackers=2, allow_private_addresses=True, settings=settings)
-    with running_system(options, report=print) as system:
+    with running_system(options, report=print, supervised=True) as system:
         yield system
 
 
@@ -187,9 +188,9 @@ async def test_silent_job_is_reported_and_goes_on(system: System) -> None:
                 states.append(state)
                 if state.stalled_since and silent is None:
                     silent = await client.job(job_id)
-                    await asyncio.to_thread(crawler.restart)
+                    os.kill(crawler.pid, signal.SIGCONT)
                 elif state.document_count and silent is None:
-                    await asyncio.to_thread(crawler.kill)
+                    os.kill(crawler.pid, signal.SIGSTOP)
 
     silences = [state for state in states if state.stalled_since]
     assert len(silences) == 1

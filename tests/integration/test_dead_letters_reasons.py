@@ -144,21 +144,21 @@ async def test_tracker_counts_what_is_good_around_an_event_that_is_not_for_it(
     assert reasons == {"unknown type 'page.lost'", "TypeError: JobGet is no event of the crawler"}
 
 
-async def test_dead_letter_waits_for_the_broker_and_is_not_lost(amqp_url: str, amqp: Amqp, letters: Mailbox) -> None:
-    event = page_started()
-    async with open_link(amqp_url) as link, open_amqp(link.url, name="test") as breaking:
-        mended: list[asyncio.Task[None]] = []
+async def test_dead_letter_waits_until_it_can_be_published(amqp_url: str, amqp: Amqp, letters: Mailbox) -> None:
+    event, failed = page_started(), asyncio.Event()
 
-        def fail(_: Sequence[AnyEvent]) -> None:
-            if not mended:
-                link.cut()
-                mended.append(asyncio.create_task(_later(link.mend)))
-            raise ValueError("can't be applied")
+    def fail(_: Sequence[AnyEvent]) -> None:
+        failed.set()
+        raise ValueError("can't be applied")
 
-        async with consuming(breaking, Applied(fail)):
+    async with open_link(amqp_url) as link, open_amqp(link.url, name="test") as away:
+        link.cut()
+        async with consuming(Amqp("test", amqp.consuming, away.publisher), Applied(fail)):
             await send(amqp, EVENTS, event)
+            async with asyncio.timeout(10):
+                await failed.wait()
+            await link.mend()
             [letter] = await letters.receive()
-        await mended[0]
 
     assert letter.body == encoded(event)
     assert letter.headers[REASON] == "ValueError: can't be applied"
@@ -173,11 +173,6 @@ async def test_very_long_reason_is_cut(amqp: Amqp, letters: Mailbox) -> None:
         [letter] = await letters.receive()
 
     assert len(str(letter.headers[REASON])) == 1000
-
-
-async def _later(mend: Any) -> None:
-    await asyncio.sleep(1)  # the outage itself takes time
-    await mend()
 
 
 def origin(headers: Any) -> tuple[str, str, str]:

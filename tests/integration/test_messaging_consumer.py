@@ -69,15 +69,38 @@ async def test_what_arrives_while_a_batch_is_applied_is_the_next_batch(amqp: Amq
     assert len(handle.batches) < 10
 
 
-async def test_batch_never_exceeds_its_limit(amqp: Amqp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallyho_messaging.consumer.BATCH_EVENTS", 7)
+async def test_batch_never_exceeds_its_limit(amqp: Amqp) -> None:
     handle = Applied()
     events = [page_started() for _ in range(30)]
-    async with consuming(amqp, handle):
+    async with consuming(amqp, handle, batch_events=7):
         await send(amqp, EVENTS, *events)
         await handle.until(*events)
 
     assert [len(batch) for batch in handle.batches] == [7, 7, 7, 7, 2]
+
+
+async def test_slow_batch_is_acknowledged_before_a_faster_one_that_came_later(amqp: Amqp, amqp_url: str) -> None:
+    busy, go_on = asyncio.Event(), asyncio.Event()
+    slow, fast = page_started(), [page_started() for _ in range(3)]
+
+    async def pause(events: Sequence[AnyEvent]) -> None:
+        if slow.id in [event.id for event in events]:
+            busy.set()
+            await go_on.wait()
+
+    handle = Applied(pause)
+    async with consuming(amqp, handle, batches_at_once=2):
+        await send(amqp, EVENTS, slow)
+        async with asyncio.timeout(10):
+            await busy.wait()
+        for event in fast:
+            await send(amqp, EVENTS, event)
+        await handle.until(*fast)
+        go_on.set()
+        await handle.until(slow)
+
+    assert handle.ids[-1] == slow.id
+    assert await waiting_messages(amqp_url) == 0
 
 
 async def test_transient_error_holds_the_batch_until_it_passes(amqp: Amqp, amqp_url: str) -> None:
@@ -128,7 +151,8 @@ async def test_stopping_consumer_finishes_what_it_has_received_and_leaves_the_re
     handle = Applied(pause)
     events = [page_started() for _ in range(1_500)]
     await send(amqp, EVENTS, events[0])
-    task = asyncio.create_task(consumer(amqp, handle, stop).run())
+    # Small batches: while one is applied, the broker fills the places of the last, and there is always a next.
+    task = asyncio.create_task(consumer(amqp, handle, stop, batch_events=10).run())
     async with asyncio.timeout(10):
         await busy.wait()
     await asyncio.gather(*(send(amqp, EVENTS, event) for event in events[1:]))

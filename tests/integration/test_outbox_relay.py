@@ -245,7 +245,7 @@ async def test_events_wait_while_the_broker_is_away_and_go_when_it_is_back(
 
 
 async def test_relay_survives_that_the_database_goes_away(
-    database_url: str, tracker_pool: Pool, amqp: Amqp, mailbox: Mailbox
+    database_url: str, tracker_pool: Pool, amqp: Amqp, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         open_link(database_url) as link,
@@ -257,6 +257,9 @@ async def test_relay_survives_that_the_database_goes_away(
         await emptied(tracker_pool)
         link.cut()
         left = await leave_behind(tracker_pool, 1, mailbox.exchange)
+        async with asyncio.timeout(10):
+            while "outbox waits for the database" not in caplog.text:
+                await asyncio.sleep(0.02)  # a log can't be awaited
         await link.mend()
         received = await mailbox.receive_events(1)
         await emptied(tracker_pool)

@@ -198,12 +198,13 @@ async def test_second_end_of_a_page_changes_nothing(tracker: Tracker) -> None:
     job_id = await tracker.create()
     await tracker.apply(started(job_id, "a", "b"), finished(job_id, "a"))
 
-    await tracker.apply(finished(job_id, "a", Outcome.FAILED))
+    await tracker.apply(finished(job_id, "a", Outcome.FAILED, reason="timeout"))
     await tracker.apply(CrawlStopped(parent_job_id=job_id, page_ids=(spawned(job_id, "a").page_id,)))
 
     job = await tracker.job(job_id)
+    [page] = (await list_pages(tracker.deps, PagesQuery(job_id=job_id, state=PageState.COMPLETED))).pages
     assert (job.pending_children, job.completed_children, job.failed_children) == (1, 1, 0)
-    assert job.cancelled_children == 0
+    assert (job.cancelled_children, page.reason) == (0, None)
 
 
 async def test_nothing_is_announced_after_the_end(tracker: Tracker) -> None:

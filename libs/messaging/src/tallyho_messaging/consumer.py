@@ -1,12 +1,14 @@
 """A batching consumer: take what has arrived, apply it in one go, acknowledge.
 
 The library's callbacks are tasks of the channel and are cancelled with it, in the middle of a transaction. So the
-callback only enqueues, and one worker of ours does the work. It never waits in order to batch: under load the inbox
-fills while a batch is applied, and the next batch is larger.
+callback only enqueues, and workers of ours do the work. They never wait in order to batch: under load the inbox fills
+while a batch is applied, and the next batch is larger. With two batches at once, one is read while the database applies
+the other.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,11 +46,21 @@ class Received:
 
 
 @dataclass
+class Batch:
+    """Messages that were taken from the inbox together."""
+
+    deliveries: list[AbstractIncomingMessage]
+    is_applied: bool = False
+
+
+@dataclass
 class Consumer:
     """Applies the messages of `queue` with `handle`, a batch at a time, at least once.
 
     An error that `is_transient` (the database is away) holds the batch and tries again. A batch that fails otherwise is
     split until the event that can't be applied stands alone; after three attempts that one is dead-lettered.
+
+    At most `prefetch` messages are held, and at most `batches_at_once` batches of `batch_events` are read and applied.
     """
 
     amqp: Amqp
@@ -56,44 +68,70 @@ class Consumer:
     handle: Handle
     is_transient: Callable[[BaseException], bool]
     stop: asyncio.Event
+    prefetch: int = PREFETCH_MESSAGES
+    batch_events: int = BATCH_EVENTS
+    batches_at_once: int = 1
     _inbox: asyncio.Queue[AbstractIncomingMessage] = field(default_factory=asyncio.Queue)
+    _taken: deque[Batch] = field(default_factory=deque)
+    _taking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _acknowledging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Consume until `stop` is set, then finish what was received. Any error that escapes must end the process."""
         channel = await self.amqp.consuming.channel()
-        await channel.set_qos(prefetch_count=PREFETCH_MESSAGES)
+        await channel.set_qos(prefetch_count=self.prefetch)
         queue = await channel.declare_queue(self.queue, passive=True)
         tag = await queue.consume(self._receive)
         try:
-            while deliveries := await self._take():
-                await self._process(deliveries)
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self.batches_at_once):
+                    workers.create_task(self._work())
             await stop_consuming(queue, tag)
             while not self._inbox.empty():
-                await self._process(self._drain([]))
-        except StoppedError:
+                await self._finish(self._batch([]))
+        except* StoppedError:
             log.info("stopped with messages unapplied; the broker keeps them queue=%s", self.queue)
         await close_channel(channel)
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         self._inbox.put_nowait(message)
 
-    async def _take(self) -> list[AbstractIncomingMessage]:
-        """Wait for messages; none when stopping, however many there are."""
-        if self.stop.is_set():
-            return []
-        first = asyncio.ensure_future(self._inbox.get())
-        stopping = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait((first, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return self._drain([first.result()]) if first.done() else []
-        finally:
-            first.cancel()
-            stopping.cancel()
+    async def _work(self) -> None:
+        while batch := await self._take():
+            await self._finish(batch)
 
-    def _drain(self, deliveries: list[AbstractIncomingMessage]) -> list[AbstractIncomingMessage]:
-        while len(deliveries) < BATCH_EVENTS and not self._inbox.empty():
+    async def _take(self) -> Batch | None:
+        """Wait for messages; none when stopping, however many there are."""
+        async with self._taking:
+            if self.stop.is_set():
+                return None
+            first = asyncio.ensure_future(self._inbox.get())
+            stopping = asyncio.ensure_future(self.stop.wait())
+            try:
+                await asyncio.wait((first, stopping), return_when=asyncio.FIRST_COMPLETED)
+                return self._batch([first.result()]) if first.done() else None
+            finally:
+                first.cancel()
+                stopping.cancel()
+
+    def _batch(self, deliveries: list[AbstractIncomingMessage]) -> Batch:
+        """Take what has arrived after `deliveries`, as long as one more message like the last one has room."""
+        sizes = [_size(delivery) for delivery in deliveries] or [0]
+        while sum(sizes) + sizes[-1] <= self.batch_events and not self._inbox.empty():
             deliveries.append(self._inbox.get_nowait())
-        return deliveries
+            sizes.append(_size(deliveries[-1]))
+        self._taken.append(batch := Batch(deliveries))
+        return batch
+
+    async def _finish(self, batch: Batch) -> None:
+        """Apply a batch, then acknowledge those before which nothing is left to be applied."""
+        await self._process(batch.deliveries)
+        batch.is_applied = True
+        async with self._acknowledging:
+            applied: list[AbstractIncomingMessage] = []
+            while self._taken and self._taken[0].is_applied:
+                applied += self._taken.popleft().deliveries
+            await acknowledge_all(applied)
 
     async def _process(self, deliveries: list[AbstractIncomingMessage]) -> None:
         good: list[Received] = []
@@ -103,9 +141,8 @@ class Consumer:
                     await self._bury(delivery, item.body, item.reason)
                 else:
                     good.append(Received(item, delivery))
-        for start in range(0, len(good), BATCH_EVENTS):
-            await self._apply(good[start : start + BATCH_EVENTS])
-        await acknowledge_all(deliveries)
+        for start in range(0, len(good), self.batch_events):
+            await self._apply(good[start : start + self.batch_events])
 
     async def _apply(self, batch: Sequence[Received]) -> None:
         attempt = 1
@@ -147,6 +184,11 @@ class Consumer:
         except TimeoutError:
             return
         raise StoppedError
+
+
+def _size(delivery: AbstractIncomingMessage) -> int:
+    """About how many events a message holds: each names its version once, and decoding is for later."""
+    return delivery.body.count(b'"specversion"') or 1
 
 
 async def acknowledge_all(deliveries: Sequence[AbstractIncomingMessage]) -> None:

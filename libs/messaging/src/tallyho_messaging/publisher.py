@@ -32,9 +32,13 @@ class Publisher:
         ids: Sequence[UUID],
         bodies: Sequence[bytes],
         *,
+        also_to: Sequence[str] = (),
         mandatory: bool = True,
     ) -> None:
-        """Send events of one type, each encoded in `bodies`, as one message: alone, or as a CloudEvents batch."""
+        """Send events of one type, each encoded in `bodies`, as one message: alone, or as a CloudEvents batch.
+
+        It reaches the queues of the routing keys `also_to` too, each queue once.
+        """
         single = len(bodies) == 1
         body = bodies[0] if single else b"[" + b",".join(bodies) + b"]"
         message = aio_pika.Message(
@@ -43,6 +47,8 @@ class Publisher:
             type=type_,
             message_id=str(ids[0]),
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            # Source: https://www.rabbitmq.com/docs/sender-selected
+            headers={"BCC": list(also_to)} if also_to else None,
         )
         await self.publish(exchange, routing_key, message, mandatory=mandatory)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from pydantic_core import to_json
 from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.event import Message
@@ -17,7 +18,7 @@ RUNNING = PAGE_STATES.index(PageState.RUNNING)
 CANCELLED = PAGE_STATES.index(PageState.CANCELLED)
 
 Key = tuple[UUID, UUID]
-# A row as the store's JSON parameter wants it, by column.
+# A row of a table, by column; what is missing is null.
 Row = dict[str, object]
 
 
@@ -87,7 +88,7 @@ def _page_finished(batch: Batch, finished: PageFinished) -> None:
         "reason": finished.reason,
         "status_code": finished.status_code,
         "document_id": finished.document_id,
-        "skipped_links": finished.skipped_links or None,
+        "skipped_links": to_json(finished.skipped_links).decode() if finished.skipped_links else None,
         "finished_at": finished.timestamp,
     }
     _pages(batch, parent, [(finished.job_id, PAGE_STATES.index(PageState(finished.outcome)), row)])

@@ -1,4 +1,4 @@
-"""Progress to the gateways: of each job the newest state only, at most every 100 ms, a terminal state at once.
+"""Progress to the gateways: of each job the newest state only, at most every 20 ms, a terminal state at once.
 
 What could not be published stays until it can. A process that dies takes unpublished states with it: so a start
 publishes every live job, and terminal states are marked once the broker has them, and published again until they are.
@@ -6,7 +6,7 @@ publishes every live job, and terminal states are marked once the broker has the
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 from uuid import UUID
@@ -24,26 +24,31 @@ from job_tracker.rules import Job, job_state
 
 log = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.1
+INTERVAL_SECONDS = 0.02
+# A round of publishing is followed by a rest of so many times its length: counting comes first.
+REST = 3.0
+STATES_AT_ONCE = 100
 RETRY_SECONDS = 1.0
 SWEEP_SECONDS = 5.0
 
-Publish = Callable[[JobState], Awaitable[None]]
+Publish = Callable[[Sequence[JobState]], Awaitable[None]]
 T = TypeVar("T")
 
 
 def publish_with(publisher: Publisher) -> Publish:
-    """Publish a state to whichever gateways are listening; none is no failure."""
+    """Publish states, as one message, to whichever gateways are listening; none is no failure."""
     row = TYPE_OF[JobState]
 
-    async def publish(state: JobState) -> None:
-        event = event_of(state, source=SOURCE, subject=state.job_id, time=state.timestamp)
+    async def publish(states: Sequence[JobState]) -> None:
+        events = [event_of(state, source=SOURCE, subject=state.job_id, time=state.timestamp) for state in states]
+        keys = [f"{row.name}.{state.job_id}" for state in states]
         await publisher.publish_events(
             row.exchange or "",
-            f"{row.name}.{state.job_id}",
+            keys[0],
             row.name,
-            [event.id],
-            [event.model_dump_json().encode()],
+            [event.id for event in events],
+            [event.model_dump_json().encode() for event in events],
+            also_to=keys[1:],
             mandatory=False,
         )
 
@@ -58,6 +63,7 @@ class Progress:
         self._publish = publish
         self._newest: dict[UUID, Job] = {}
         self._not_before: dict[UUID, float] = {}
+        self._resting_until = 0.0
         self._wake = asyncio.Event()
 
     def announce(self, jobs: Iterable[Job]) -> None:
@@ -97,25 +103,32 @@ class Progress:
         return min([next_sweep, *(self._due(job) for job in self._newest.values())])
 
     def _due(self, job: Job) -> float:
-        return self._not_before.get(job.job_id, 0.0)
+        not_before = self._not_before.get(job.job_id, 0.0)
+        return not_before if job.status.is_terminal else max(not_before, self._resting_until)
 
     async def _publish_due(self, now: float) -> None:
         due = [job for job in self._newest.values() if self._due(job) <= now]
         for job in due:
             del self._newest[job.job_id]
-        results = await asyncio.gather(*(self._publish(job_state(job)) for job in due), return_exceptions=True)
+        started = monotonic()
+        messages = [due[start : start + STATES_AT_ONCE] for start in range(0, len(due), STATES_AT_ONCE)]
+        results = await asyncio.gather(
+            *(self._publish(list(map(job_state, jobs))) for jobs in messages), return_exceptions=True
+        )
+        self._resting_until = monotonic() + REST * (monotonic() - started)
         self._not_before = {job_id: due for job_id, due in self._not_before.items() if due > now}
-        published = []
-        for job, result in zip(due, results, strict=True):
+        published: list[Job] = []
+        for jobs, result in zip(messages, results, strict=True):
             if isinstance(result, PublishFailedError):
-                log.warning("progress not published, later again job=%s error=%s", job.job_id, result)
-                self._newest.setdefault(job.job_id, job)
-                self._not_before[job.job_id] = monotonic() + RETRY_SECONDS
+                log.warning("progress of %d jobs not published, later again error=%s", len(jobs), result)
+                for job in jobs:
+                    self._newest.setdefault(job.job_id, job)
+                self._not_before |= dict.fromkeys((job.job_id for job in jobs), monotonic() + RETRY_SECONDS)
             elif result is not None:
                 raise result
             else:
-                published.append(job)
-                self._not_before[job.job_id] = monotonic() + INTERVAL_SECONDS
+                published += jobs
+                self._not_before |= dict.fromkeys((job.job_id for job in jobs), monotonic() + INTERVAL_SECONDS)
         if terminal := [job.job_id for job in published if job.status.is_terminal]:
             await self._database(lambda connection: store.mark_announced(connection, terminal))
 

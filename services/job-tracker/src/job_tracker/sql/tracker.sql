@@ -7,56 +7,71 @@ INSERT INTO jobs (job_id) SELECT unnest($1::uuid[]) ON CONFLICT (job_id) DO NOTH
 SELECT * FROM jobs WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
 
 -- name: add_documents
--- Insert the documents of a batch that their job has not counted yet, numbered after its last one, and complete the
--- rows that only `page.finished` had named. The jobs are locked. Returns how many each job counted anew.
-WITH incoming AS (
-    SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
-        position int, parent_job_id uuid, document_id uuid, page_id uuid, source_url text, title text,
-        content_hash text, change text, saved_at timestamptz
+-- Insert the documents of a batch that their job has not counted yet, numbered after its last one. The jobs are locked.
+-- Returns, for each job, how many it counted anew, and the ids of those that it knew.
+-- The look-up is a subquery because it can only use the index: a join could be planned to read the whole table.
+WITH incoming AS MATERIALIZED (
+    SELECT document.*, (
+        SELECT true FROM job_documents AS known
+        WHERE known.parent_job_id = document.parent_job_id AND known.document_id = document.document_id
+    ) AS is_known
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+    WITH ORDINALITY AS document (
+        parent_job_id, document_id, page_id, source_url, title, content_hash, change, saved_at, position
     )
-), described AS (
-    UPDATE job_documents AS known
-    SET page_id = incoming.page_id, source_url = incoming.source_url, title = incoming.title,
-        content_hash = incoming.content_hash, change = incoming.change, saved_at = incoming.saved_at
-    FROM incoming
-    WHERE known.parent_job_id = incoming.parent_job_id AND known.document_id = incoming.document_id
-        AND incoming.content_hash IS NOT NULL
-        AND (known.content_hash IS NULL OR known.saved_at < incoming.saved_at)
 ), added AS (
     INSERT INTO job_documents (
         parent_job_id, document_id, ordinal, page_id, source_url, title, content_hash, change, saved_at
     )
     SELECT
         parent_job_id, document_id,
-        jobs.document_count + row_number() OVER (PARTITION BY parent_job_id ORDER BY position),
+        (SELECT document_count FROM jobs WHERE job_id = parent_job_id)
+            + row_number() OVER (PARTITION BY parent_job_id ORDER BY position),
         page_id, source_url, title, content_hash, change, saved_at
-    FROM incoming JOIN jobs ON jobs.job_id = incoming.parent_job_id
-    WHERE NOT EXISTS (
-        SELECT FROM job_documents AS known
-        WHERE known.parent_job_id = incoming.parent_job_id AND known.document_id = incoming.document_id
-    )
-    RETURNING parent_job_id
+    FROM incoming WHERE is_known IS NULL
 )
-SELECT parent_job_id AS job_id, count(*) AS counted FROM added GROUP BY parent_job_id
+SELECT
+    parent_job_id AS job_id, count(*) FILTER (WHERE is_known IS NULL) AS counted,
+    array_agg(document_id) FILTER (WHERE is_known) AS known
+FROM incoming GROUP BY parent_job_id
+
+-- name: describe_documents
+-- Complete documents that only `page.finished` had named, and renew those that were saved again. The jobs are locked.
+-- Every row is there, so that each insert becomes an update: the same look-up by the index, as add_documents has it.
+INSERT INTO job_documents AS known (
+    parent_job_id, document_id, ordinal, page_id, source_url, title, content_hash, change, saved_at
+)
+SELECT parent_job_id, document_id, 0, page_id, source_url, title, content_hash, change, saved_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+AS document (parent_job_id, document_id, page_id, source_url, title, content_hash, change, saved_at)
+ON CONFLICT (parent_job_id, document_id) DO UPDATE SET
+    page_id = excluded.page_id, source_url = excluded.source_url, title = excluded.title,
+    content_hash = excluded.content_hash, change = excluded.change, saved_at = excluded.saved_at
+WHERE known.content_hash IS NULL OR known.saved_at < excluded.saved_at
 
 -- name: advance_pages
 -- Insert pages, or move them forward: pending < running < terminal, never back and never on from terminal.
 -- The jobs are locked. Returns, for each job, how many pages went from which state (null: not known) to which.
-WITH incoming AS (
-    SELECT * FROM jsonb_to_recordset($1::jsonb) AS page (
-        parent_job_id uuid, page_id uuid, state smallint, url text, depth int, reason text, status_code int,
-        document_id uuid, skipped_links jsonb, finished_at timestamptz
+-- The look-up is a subquery for the same reason as in add_documents.
+WITH incoming AS MATERIALIZED (
+    SELECT page.*, (
+        SELECT known.state FROM pages AS known
+        WHERE known.parent_job_id = page.parent_job_id AND known.page_id = page.page_id
+    ) AS was
+    FROM unnest(
+        $1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::int[], $6::text[], $7::int[], $8::uuid[], $9::text[],
+        $10::timestamptz[]
+    ) AS page (
+        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at
     )
-), before AS (
-    SELECT pages.parent_job_id, pages.page_id, pages.state
-    FROM incoming JOIN pages ON pages.parent_job_id = incoming.parent_job_id AND pages.page_id = incoming.page_id
 ), upserted AS (
     INSERT INTO pages AS known (
         parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at,
         changed_at
     )
     SELECT
-        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links, finished_at, $2
+        parent_job_id, page_id, state, url, depth, reason, status_code, document_id, skipped_links::jsonb, finished_at,
+        $11
     FROM incoming ORDER BY parent_job_id, page_id
     ON CONFLICT (parent_job_id, page_id) DO UPDATE SET
         state = CASE WHEN known.state < 2 THEN greatest(known.state, excluded.state) ELSE known.state END,
@@ -69,12 +84,10 @@ WITH incoming AS (
         finished_at = coalesce(known.finished_at, excluded.finished_at),
         changed_at = CASE WHEN known.state < excluded.state THEN excluded.changed_at ELSE known.changed_at END
     WHERE (known.state < 2 AND known.state < excluded.state) OR (known.url IS NULL AND excluded.url IS NOT NULL)
-    RETURNING parent_job_id, page_id, state
 )
-SELECT upserted.parent_job_id AS job_id, before.state AS was, upserted.state AS is, count(*) AS pages
-FROM upserted LEFT JOIN before USING (parent_job_id, page_id)
-WHERE before.state IS DISTINCT FROM upserted.state
-GROUP BY upserted.parent_job_id, before.state, upserted.state
+SELECT parent_job_id AS job_id, was, state AS is, count(*) AS pages
+FROM incoming WHERE was IS NULL OR (was < 2 AND was < state)
+GROUP BY parent_job_id, was, state
 
 -- name: advance_jobs
 -- Add what a batch changed to the counters of its jobs, and set what the rules decided. The jobs are locked.
