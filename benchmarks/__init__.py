@@ -1,0 +1,1 @@
+"""Measurements of the ingest path; run with `python -m benchmarks.ingest`."""
