@@ -4,9 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
-SOURCES := libs services clients tests requirements $(wildcard benchmarks)
 
-.PHONY: demo test check chromium contracts pins clean
+.PHONY: demo test check chromium chaos benchmark contracts pins clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(URL)
@@ -19,6 +18,16 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(foreach package,$(PACKAGES),$(package)/src)
 	$(BIN)/mypy tests
+	$(BIN)/mypy benchmarks
+
+# A long campaign: `make chaos FAULTS=1000`, and `make chaos FAULTS=… SEED=…` to see a failing run again.
+FAULTS := 500
+chaos: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+
+# Takes about half an hour on an idle machine: `make benchmark PART=throughput` for less.
+benchmark: $(VENV)/installed
+	$(BIN)/python -m benchmarks.ingest $(PART)
 
 # The pages are tested in a real browser where one can be had; elsewhere those tests are skipped and say so.
 chromium:

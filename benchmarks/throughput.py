@@ -95,23 +95,26 @@ def medians(runs: Sequence[Measured]) -> Measured:
 async def measure(
     stage: Stage, entry: Contestant, job_ids: Sequence[UUID], backlog: Sequence[OutboxEvent], *, had: int = 0
 ) -> Measured:
-    """Preload `backlog`, start the contestant, and time it from when it is ready until every event is counted.
+    """Preload `backlog`, start the contestant, and time it from when all its processes are ready until all is counted.
 
-    Each job `had` so many documents before. Raises AssertionError when a count is wrong.
+    What the first of several processes counted before the last was ready is left out. Each job `had` so many documents
+    before. Raises AssertionError when a count is wrong.
     """
     await publish(stage.publisher, backlog, one_a_message=entry.one_a_message)
     expected = {job_id: had + len(range(n, len(backlog), len(job_ids))) for n, job_id in enumerate(job_ids)}
     with ExitStack() as running:
         processes = [running.enter_context(stage.running(*entry.argv)) for _ in range(entry.replicas)]
         pids = [process.pid for process in processes]
+        early = await _counted(stage, entry.counts) - had * len(job_ids) if entry.counts else 0
         started = time.monotonic()
         own_before, backing_before = sum(map(cpu_seconds, pids)), stage.backing_cpu_seconds()
         own = await (_until_counted(stage, entry.counts, expected, pids) if entry.counts else _until_ended(processes))
         seconds = time.monotonic() - started
         own, backing = own - own_before, stage.backing_cpu_seconds() - backing_before
         megabytes = max(map(peak_megabytes, pids)) if entry.counts else 0.0
-    per_100_000 = 100_000 / len(backlog)
-    return Measured(len(backlog) / seconds, own * per_100_000, (own + backing) * per_100_000, megabytes)
+    events = len(backlog) - early
+    per_100_000 = 100_000 / events
+    return Measured(events / seconds, own * per_100_000, (own + backing) * per_100_000, megabytes)
 
 
 async def _until_counted(stage: Stage, counts: str, expected: dict[UUID, int], pids: Sequence[int]) -> float:
@@ -125,6 +128,10 @@ async def _until_counted(stage: Stage, counts: str, expected: dict[UUID, int], p
     cpu = sum(map(cpu_seconds, pids))
     assert counted == expected
     return cpu
+
+
+async def _counted(stage: Stage, counts: str) -> int:
+    return sum(row["document_count"] for row in await stage.pool.fetch(counts))
 
 
 async def _until_ended(processes: Sequence[Service]) -> float:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 Handle = Callable[[Sequence[AnyEvent]], Awaitable[None]]
 
 PREFETCH_MESSAGES = 300
-BATCH_EVENTS = 500
+BATCH_EVENTS = 2_000
 ATTEMPTS = 3
 FIRST_BACKOFF_SECONDS = 0.2
 LAST_BACKOFF_SECONDS = 5.0
@@ -37,8 +38,7 @@ class StoppedError(Exception):
     """The process is stopping while a batch can't be applied; its messages stay with the broker."""
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """One event and the message that brought it."""
 
     event: AnyEvent

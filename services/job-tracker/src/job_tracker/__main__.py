@@ -71,7 +71,7 @@ async def run() -> None:
 def spare_the_collector() -> None:
     """Look for garbage less often: events leave no cycles behind, and looking cost more than reading them."""
     gc.freeze()
-    gc.set_threshold(50_000)
+    gc.set_threshold(200_000)
 
 
 async def run_migrations() -> None:

@@ -68,8 +68,8 @@ def _document_saved(batch: Batch, saved: DocumentSaved) -> None:
 
 def _document(batch: Batch, parent_job_id: UUID, document_id: UUID, row: Row) -> None:
     batch.job_ids.add(parent_job_id)
-    known = batch.documents.get((parent_job_id, document_id))
-    if known is None or _tells_more(row, known):
+    known = batch.documents.setdefault((parent_job_id, document_id), row)
+    if known is not row and _tells_more(row, known):
         batch.documents[parent_job_id, document_id] = row
 
 

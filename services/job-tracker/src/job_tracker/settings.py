@@ -15,4 +15,4 @@ class Settings(BaseSettings):
         default=120.0, ge=1, description="A live job without any change for longer is reported."
     )
     prefetch: int = Field(default=300, ge=1, le=65_535, description="Messages that the broker may send ahead.")
-    batch_events: int = Field(default=500, ge=1, description="Events that are applied in one transaction.")
+    batch_events: int = Field(default=2_000, ge=1, description="Events that are applied in one transaction.")

@@ -47,7 +47,7 @@ async def add_documents(connection: Connection, documents: Mapping[Key, Row]) ->
         return {}
     jobs = await connection.fetch(SQL["add_documents"], *_columns(documents, DOCUMENT_COLUMNS))
     known = {(job["job_id"], document_id) for job in jobs for document_id in job["known"] or ()}
-    if described := {key: row for key, row in documents.items() if key in known and row["content_hash"]}:
+    if described := {key: documents[key] for key in known if documents[key]["content_hash"]}:
         await connection.execute(SQL["describe_documents"], *_columns(described, DOCUMENT_COLUMNS))
     return {job["job_id"]: job["counted"] for job in jobs}
 
