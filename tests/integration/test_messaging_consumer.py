@@ -242,6 +242,7 @@ async def test_nothing_is_lost_when_the_broker_is_restarted(amqp: Amqp, backing:
     async with consuming(amqp, handle):
         for event in before:
             await send(amqp, EVENTS, event)
+        await handle.until(before[0])  # a consumer that has not begun ends with its process instead
         await asyncio.to_thread(backing.broker.stop)
         await asyncio.to_thread(backing.broker.start)
         await send_when_possible(amqp, after)
