@@ -38,9 +38,13 @@ async def terminated(stage: Stage, rng: Random) -> None:
     service = stage.system.services[name]
     await asyncio.to_thread(service.await_ready)
     pid = stage.signal(name, signal.SIGTERM)
-    async with asyncio.timeout(STOP_SECONDS):
-        while pid not in stage.exit_codes:
-            await asyncio.sleep(0.05)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            while pid not in stage.exit_codes:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        stage.complaints.append(f"{name} (process {pid}) was not gone {STOP_SECONDS:g} s after SIGTERM")
+        return
     if stage.exit_codes[pid] != 0:
         stage.complaints.append(f"{name} answered SIGTERM with exit code {stage.exit_codes[pid]}")
 

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -97,3 +99,26 @@ async def test_stop_after_the_start_leaves_the_work_alone() -> None:
     task = asyncio.current_task()
     assert task
     assert not task.cancelling()
+
+
+NEVER_DRAINS = """
+import asyncio, os, signal, sys
+from tallyho_process import run_process, stop_on_signal
+
+async def main():
+    with stop_on_signal(drain_seconds=0.2) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        await asyncio.Event().wait()
+
+sys.exit(run_process(main))
+"""
+
+
+def test_process_that_does_not_drain_in_time_ends_all_the_same() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NEVER_DRAINS], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "still draining after 0.2 s" in ended.stderr

@@ -13,20 +13,41 @@ from typing import Any
 from pydantic import ValidationError
 
 LEAVING_SECONDS = 3.0
+# An orchestrator kills after 30 s. What is not done by then waits for a server that does not answer.
+DRAIN_SECONDS = 25.0
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM or SIGINT sets: loops end when they see it, and drain within a bound."""
+def stop_on_signal(*, drain_seconds: float = DRAIN_SECONDS) -> Iterator[asyncio.Event]:
+    """An event that SIGTERM or SIGINT sets: loops end when they see it, and drain.
+
+    A process that is still draining after `drain_seconds` ends with 1: what it had not committed is done by others.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    given_up = threading.Timer(drain_seconds, _give_up, [drain_seconds])
+    given_up.daemon = True
+
+    def begin_to_stop() -> None:
+        if not stop.is_set():
+            stop.set()
+            given_up.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, begin_to_stop)
     try:
         yield stop
     finally:
+        given_up.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _give_up(seconds: float) -> None:
+    log.error("still draining after %g s: the process ends as it is", seconds)
+    os._exit(1)
 
 
 @asynccontextmanager
@@ -76,10 +97,10 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
         print(f"bad setting {field}: {first['msg']}", file=sys.stderr)  # noqa: T201  # before any log is of use
         code = 2
     except asyncio.CancelledError:
-        logging.getLogger(__name__).info("stopped before it was ready")
+        log.info("stopped before it was ready")
         code = 0
     except Exception:
-        logging.getLogger(__name__).exception("the process ends because a part of it failed")
+        log.exception("the process ends because a part of it failed")
     finally:
         leaving.cancel()
     return code
