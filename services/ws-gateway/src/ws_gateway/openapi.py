@@ -1,12 +1,13 @@
 """The OpenAPI 3.1 document, from the models that check the requests and make the replies."""
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList
+from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList
 from tallyho_contracts.pages import PageList
 
@@ -58,6 +59,10 @@ OPERATIONS = (
     Operation(
         "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",
         {200: SavedDocumentList}, (404,), query=SavedDocumentListParameters,
+    ),
+    Operation(
+        "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
+        {200: StoredDocument}, (404,),
     ),
 )  # fmt: skip
 # Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.
@@ -116,10 +121,11 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
 
 
 def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema]:
-    parameters: list[Schema] = []
-    if "{job_id}" in operation.path:
-        job_id = {"type": "string", "format": "uuid"}
-        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": job_id})
+    an_id = {"type": "string", "format": "uuid"}
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": an_id}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     if operation.query:
         # A query is no component of its own: its properties become parameters.
         properties = schemas.pop(operation.query.__name__)["properties"]
