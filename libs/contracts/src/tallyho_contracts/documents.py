@@ -106,4 +106,6 @@ class StoredDocuments(Message):
     """The reply to `document.batch.v1`: the documents in the order asked for, without those that are not stored."""
 
     documents: tuple[StoredDocument, ...]
-    answered: Count = Field(description="How many ids, from the first on, this reply is about; ask again for the rest.")
+    answered: int = Field(
+        ge=1, description="How many ids, from the first on, this reply is about; ask again for the rest."
+    )

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 from tallyho_contracts.crawls import CrawlOptions
 
-from crawler.urls import path, site
+from crawler import urls
 
 
 class Searches(Protocol):
@@ -24,41 +24,51 @@ class Scope:
     sites: frozenset[str]
     include: tuple[Searches, ...]
     exclude: tuple[Searches, ...]
+    folders: tuple[str, ...]
 
     @classmethod
     def of(cls, options: CrawlOptions, sites: frozenset[str]) -> Self:
         """Compile the options of a crawl whose seeds lie on `sites`. Raises re2.error for a pattern that is none."""
-        return cls(options, sites, include=_compiled(options.include), exclude=_compiled(options.exclude))
+        folders = tuple(path if path.endswith("/") else f"{path}/" for path in options.below)
+        return cls(options, sites, _compiled(options.include), _compiled(options.exclude), folders)
 
-    def refusal(self, url: str, depth: int) -> str | None:
-        """Return why a found URL is not followed, or None.
+    def refusal(self, url: str, depth: int, *, found_on: str | None = None) -> str | None:
+        """Return why a URL found on a page (or by a redirect, which counts as found nowhere) is not followed, or None.
 
         Reasons are "depth", "off_site", "not_below", "excluded" and "not_included".
         """
-        options = self.options
-        if options.max_depth is not None and depth > options.max_depth:
+        if self.options.max_depth is not None and depth > self.options.max_depth:
             return "depth"
-        if (options.same_site or options.below) and (reason := self._refusal_of_place(url, depth)):
-            return reason
-        searched = path(url) if options.match_path else url
+        is_elsewhere = not self._is_on_site(url)
+        if is_elsewhere and self.options.same_site and not (self.options.outlinks and self._may_lead_out(found_on)):
+            return "off_site"
+        if self._is_above(url, depth):
+            return "not_below"
+        return self._refusal_by_pattern(url, is_outlink=is_elsewhere and self.options.outlinks)
+
+    def _refusal_by_pattern(self, url: str, *, is_outlink: bool) -> str | None:
+        searched = urls.path(url) if self.options.match_path else url
         if any(pattern.search(searched) for pattern in self.exclude):
             return "excluded"
-        if self.include and not any(pattern.search(searched) for pattern in self.include):
+        if self.include and not is_outlink and not any(pattern.search(searched) for pattern in self.include):
             return "not_included"
         return None
 
-    def _refusal_of_place(self, url: str, depth: int) -> str | None:
-        if not self._is_on_site(site(url)):
-            return "off_site" if self.options.same_site else None
-        # At depth 0 stand only the seeds and where they redirect to: that is meant, wherever it lies.
-        if self.options.below and depth > 0 and not path(url).startswith(self.options.below):
-            return "not_below"
-        return None
-
-    def _is_on_site(self, found: str) -> bool:
+    def _is_on_site(self, url: str) -> bool:
+        found = urls.site(url)
         if found in self.sites:
             return True
-        return self.options.subdomains and any(found.endswith(f".{one}") for one in self.sites)
+        return self.options.subdomains and any(found.endswith(f".{site}") for site in self.sites)
+
+    def _may_lead_out(self, page: str | None) -> bool:
+        return page is None or self._is_on_site(page)
+
+    def _is_above(self, url: str, depth: int) -> bool:
+        # At depth 0 stand only the seeds and where they redirect to: that is meant, wherever it lies.
+        if not self.folders or depth == 0 or urls.site(url) not in self.sites:
+            return False
+        path = urls.path(url)
+        return not path.startswith(self.folders) and path not in self.options.below
 
 
 def _compiled(patterns: Iterable[str]) -> tuple[Searches, ...]:
