@@ -227,14 +227,12 @@ def _named(request: web.Request, model: type[ModelT]) -> ModelT:
         raise invalid_fields(error) from None
 
 
-def idempotency_key(request: web.Request) -> str | None:
+def idempotency_key(request: web.Request, header: str = "Idempotency-Key") -> str | None:
     """The client's key for this request, if it gave one."""
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(header)
     if key is None:
         return None
     try:
         return TypeAdapter(IdempotencyKey).validate_python(key)
     except ValidationError:
-        raise invalid(
-            FieldError(field="Idempotency-Key", message="must be 1 to 255 printable ASCII characters")
-        ) from None
+        raise invalid(FieldError(field=header, message="must be 1 to 255 printable ASCII characters")) from None
