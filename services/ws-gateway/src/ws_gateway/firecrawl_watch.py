@@ -139,10 +139,13 @@ async def _tell_all(line: _Line, hub: Hub, ask: Ask, crawl_id: UUID) -> None:
 
 
 async def _catch_up(line: _Line, ask: Ask, state: JobState, *, markdown: bool) -> int:
-    """Send the state with the first documents; returns how many. What does not hold all of them is not yet the end."""
+    """Send the state with the first documents; returns how many.
+
+    Their clients stop at a state that is the end: that waits until they have all documents, and for the reason why.
+    """
     documents = await documents_after(ask, state, 0, DOCUMENTS_AT_ONCE, markdown=markdown)
     crawl = state_of_crawl(state, documents)
-    if len(documents) < state.document_count:
+    if len(documents) < state.document_count or state.status is JobStatus.FAILED:
         crawl = crawl.model_copy(update={"status": "scraping"})
     await line.send("catchup", data=crawl.as_json())
     return len(documents)
