@@ -33,7 +33,7 @@ from tallyho_contracts.jobs import (
     JobState,
     JobStatus,
 )
-from tallyho_contracts.pages import PageList, PagesQuery
+from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway.app import Readiness, build_app
@@ -90,7 +90,7 @@ def make_stored(document_id: UUID, url: str = "https://example.com/", content: s
 class FakeTracker:
     """Answers requests as the job tracker and the crawler do.
 
-    `away` makes it silent, `before_reply` runs before each answer, `batch` is how many documents it gives at once.
+    `away` makes it silent, `before_reply` runs before each answer, `batch` is how much it gives at once.
     """
 
     def __init__(self) -> None:
@@ -99,6 +99,7 @@ class FakeTracker:
         self.documents: list[Document] = []
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
+        self.pages: list[Page] = []
         self.batch = 1000
         self.asked: list[Message] = []
         self.away = False
@@ -126,7 +127,10 @@ class FakeTracker:
                 return self._known(message.job_id)
             case PagesQuery():
                 self._known(message.job_id)
-                return PageList(pages=())
+                found_pages = [one for one in self.pages if _is_asked_for(one, message)]
+                more_pages = len(found_pages) > self.batch
+                found_pages = found_pages[: self.batch]
+                return PageList(pages=tuple(found_pages), next=found_pages[-1].page_id if more_pages else None)
             case SavedDocumentsQuery():
                 found_ids = [one for one in self.saved if message.after is None or one > message.after]
                 more_ids = len(found_ids) > message.limit
@@ -166,6 +170,10 @@ class FakeTracker:
         if key:
             self.keys[key] = message
         return JobCreated(job=job, created=True)
+
+
+def _is_asked_for(page: Page, query: PagesQuery) -> bool:
+    return query.state in (None, page.state) and (query.after is None or page.page_id > query.after)
 
 
 def _wanted(job: Job, query: JobsQuery) -> bool:
@@ -230,3 +238,17 @@ async def gateway() -> AsyncIterator[Gateway]:
     app = build_app(hub, tracker.ask, readiness, allow_private_addresses=False)
     async with TestClient(TestServer(app)) as http:
         yield Gateway(http, hub, tracker, readiness)
+
+
+@pytest.fixture
+def fill(gateway: Gateway) -> Callable[..., None]:
+    """List and store documents 1 to `number`."""
+
+    def fill(number: int, content: str = "# Title") -> None:
+        for ordinal in range(len(gateway.tracker.documents) + 1, number + 1):
+            url = f"https://example.com/{ordinal}"
+            listed = Document(document_id=UUID(int=ordinal), ordinal=ordinal, source_url=url, saved_at=NOON)
+            gateway.tracker.documents.append(listed)
+            gateway.tracker.stored[listed.document_id] = make_stored(listed.document_id, url, content)
+
+    return fill

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
@@ -70,12 +71,10 @@ async def cancel_crawl(request: web.Request) -> web.Response:
     job: Job = await ask(JobCancel(job_id=crawl_id))
     if job.status is not JobStatus.CANCELLED and job.status.is_terminal:
         raise ProblemError(HTTPStatus.CONFLICT, "conflict", f"The crawl is {job.status} already.")
-    try:
-        async with asyncio.timeout(CANCEL_SECONDS):
-            async for _ in states(request.app[HUB], ask, crawl_id):
+    with suppress(TimeoutError):  # it will be cancelled: nothing else can become of it
+        async with asyncio.timeout(CANCEL_SECONDS), aclosing(states(request.app[HUB], ask, crawl_id)) as changes:
+            async for _ in changes:
                 pass
-    except TimeoutError:
-        pass  # it will be cancelled: nothing else can become of it
     return _json(CrawlCancelled())
 
 
