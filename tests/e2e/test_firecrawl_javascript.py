@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -171,3 +172,16 @@ async def test_watcher_of_a_crawl_that_fails_gets_an_error(client: Client) -> No
 
     assert seen["errors"] == ["no document was saved: 1 x http_404"]
     assert seen["documents"] == []
+
+
+async def test_snippet_of_the_documentation_runs(package: Path, system: System) -> None:
+    documentation = (Path(__file__).parents[2] / "docs" / "firecrawl.md").read_text()
+    [snippet] = re.findall(r"```js\n(.*?)```", documentation, re.DOTALL)
+    with made_up_site(20) as site:
+        program = snippet.replace("http://localhost:8080", system.url).replace("https://example.com/docs/", site)
+        process = await asyncio.create_subprocess_exec(
+            *("node", "--input-type=module", "--eval", program), stdout=asyncio.subprocess.PIPE, cwd=package.parent
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+
+    assert sorted(line.split()[0] for line in out.decode().splitlines()) == pages_of(site, 20)

@@ -1,9 +1,13 @@
 """The unmodified firecrawl-py package against the running system, as its documentation says to use it."""
 
 import asyncio
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -257,3 +261,15 @@ async def test_async_client_crawls_and_watches(system: System) -> None:
     assert (job.status, job.completed, urls_of(job.data)) == ("completed", 120, pages_of(site, 120))
     assert urls_of(snapshots[-1].data) == pages_of(site, 120)
     assert (snapshots[-1].status, snapshots[-1].completed) == ("completed", 120)
+
+
+def test_snippet_of_the_documentation_runs(system: System) -> None:
+    documentation = (Path(__file__).parents[2] / "docs" / "firecrawl.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
+    with made_up_site(20) as site:
+        program = snippet.replace("http://localhost:8080", system.url).replace("https://example.com/docs/", site)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+
+    assert sorted(line.split()[0] for line in ran.stdout.splitlines()) == pages_of(site, 20)
