@@ -189,3 +189,5 @@ async def nobody_watches(gateway: Any) -> None:
     async with asyncio.timeout(5):
         while gateway.http.app[firecrawl_watch.WATCHERS]:
             await asyncio.sleep(0.01)  # a set can't be awaited
+    gateway.hub.forget(UUID(int=1))
+    assert gateway.hub.unsettled() == set()
