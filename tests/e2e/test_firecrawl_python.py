@@ -123,7 +123,7 @@ def test_status_can_be_read_page_by_page(client: Any) -> None:
 
 
 def test_status_of_a_running_crawl_holds_what_it_counts(client: Any) -> None:
-    with made_up_site(400, latency=0.05) as site:
+    with made_up_site(400, latency=0.1) as site:
         crawl_id = client.start_crawl(site).id
         running = until(client, crawl_id, completed=110)
         page = client.get_crawl_status(crawl_id, pagination_config=PaginationConfig(auto_paginate=False))
@@ -137,7 +137,7 @@ def test_status_of_a_running_crawl_holds_what_it_counts(client: Any) -> None:
 
 
 def test_cancelled_crawl_is_final_at_once(client: Any) -> None:
-    with made_up_site(400, latency=0.05) as site:
+    with made_up_site(400, latency=0.1) as site:
         crawl_id = client.start_crawl(site).id
         until(client, crawl_id, completed=20)
         active = [crawl.id for crawl in client.get_active_crawls().crawls]
@@ -234,7 +234,7 @@ def test_watcher_of_a_finished_crawl_sees_all_of_it(client: Any) -> None:
 
 
 def test_watcher_hears_that_a_crawl_was_cancelled_or_failed(client: Any) -> None:
-    with made_up_site(400, latency=0.05) as site:
+    with made_up_site(400, latency=0.1) as site:
         cancelled = client.start_crawl(site).id
         threading.Timer(1.0, client.cancel_crawl, [cancelled]).start()
         events = watched(client, cancelled)
