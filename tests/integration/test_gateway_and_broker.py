@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import aio_pika
 import pytest
 from aiohttp import ClientWebSocketResponse
 from aiohttp.test_utils import TestClient, TestServer
+from crawler.requests import answer
 from tallyho_backing_services import BackingServices
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.event import Message
@@ -19,8 +21,9 @@ from tallyho_contracts.registry import EVENTS
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.requests import RequestRefused, serve
-from tallyho_messaging.topology import TRACKER_COMMANDS
+from tallyho_messaging.topology import CRAWLER_REQUESTS, TRACKER_COMMANDS
 from tallyho_messaging.wire import AnyEvent, event_of
+from tallyho_postgres.pool import Pool
 from ws_gateway.app import Readiness, build_app
 from ws_gateway.hub import Hub
 from ws_gateway.tracker import Tracker
@@ -168,3 +171,35 @@ async def test_end_that_was_missed_while_the_broker_was_away_is_sent_when_it_is_
     assert [(state.status, state.revision, state.document_count) for state in states] == [
         (JobStatus.COMPLETED, 9, 5)
     ] * 2
+
+
+async def test_document_is_read_from_the_crawler_and_an_unknown_one_is_not_found(
+    amqp: Amqp, crawler_pool: Pool, gateway: Gateway
+) -> None:
+    document_id = uuid4()
+    await crawler_pool.execute(
+        "INSERT INTO documents VALUES ($1, 'https://example.com/', 'Näh', '# Näh', '[]', '0f', NULL, 200, 'text/html',"
+        " NULL, NULL, $2, $2)",
+        document_id,
+        NOON,
+    )
+    stop = asyncio.Event()
+    answering = serve(amqp, CRAWLER_REQUESTS, partial(answer, crawler_pool), is_transient=lambda _: False, stop=stop)
+    crawler = asyncio.create_task(answering)
+
+    found = await gateway.get(f"/v1/documents/{document_id}")
+    unknown = await gateway.get(f"/v1/documents/{uuid4()}")
+    stop.set()
+    await crawler
+
+    assert found.status == 200
+    assert (await found.json())["content"] == "# Näh"
+    assert unknown.status == 404
+    assert (await unknown.json())["errors"][0]["field"] == "document_id"
+
+
+async def test_document_of_a_crawler_that_is_away_is_unavailable_for_now(gateway: Gateway) -> None:
+    response = await gateway.get(f"/v1/documents/{uuid4()}")
+
+    assert response.status == 503
+    assert response.headers["Retry-After"]

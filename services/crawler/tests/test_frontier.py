@@ -116,6 +116,14 @@ def test_seed_that_redirects_elsewhere_takes_its_job_along() -> None:
     assert found.sites == {"site.test", "elsewhere.test"}
 
 
+def test_outlink_is_followed_through_its_redirects_but_its_links_are_not() -> None:
+    visits = [saved(A, ELSEWHERE), redirected(ELSEWHERE, "http://moved.test/", depth=1)]
+    third = saved("http://moved.test/a", "http://third.test/", depth=1)
+
+    assert set(findings(job(outlinks=True), visits, KnownUrls()).found) == {ELSEWHERE, "http://moved.test/"}
+    assert not findings(job(outlinks=True), [third], KnownUrls()).found
+
+
 def test_page_that_redirects_elsewhere_does_not() -> None:
     found = findings(job(), [redirected(A, ELSEWHERE, depth=1)], KnownUrls())
 

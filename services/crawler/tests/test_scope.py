@@ -10,7 +10,8 @@ SITES = frozenset({"example.com"})
 
 
 def refusal(url: str, depth: int = 1, **options: object) -> str | None:
-    return Scope.of(CrawlOptions.model_validate(options), SITES).refusal(url, depth)
+    scope = Scope.of(CrawlOptions.model_validate(options), SITES)
+    return scope.refusal(url, depth, found_on="https://example.com/")
 
 
 def test_link_on_the_site_is_followed() -> None:
@@ -27,6 +28,49 @@ def test_depth_is_bounded() -> None:
 def test_other_site_is_followed_only_if_allowed(url: str) -> None:
     assert refusal(url) == "off_site"
     assert refusal(url, same_site=False) is None
+
+
+@pytest.mark.parametrize("url", ["https://docs.example.com/", "http://a.b.example.com/"])
+def test_subdomains_belong_to_the_site_if_wanted(url: str) -> None:
+    assert refusal(url, subdomains=True) is None
+    assert refusal("https://notexample.com/", subdomains=True) == "off_site"
+    assert refusal("https://docs.example.com:8443/", subdomains=True) == "off_site"
+
+
+def test_links_lead_down_only_if_wanted() -> None:
+    below = {"below": ("/docs/a", "/blog/"), "subdomains": True}
+
+    assert refusal("https://example.com/docs/a/b", **below) is None
+    assert refusal("https://example.com/docs/a?b", **below) is None
+    assert refusal("https://example.com/blog/", **below) is None
+    assert refusal("https://example.com/docs/ab", **below) == "not_below"
+    assert refusal("https://example.com/?page=/docs/a", **below) == "not_below"
+    assert refusal("https://example.com/welcome", depth=0, **below) is None  # a seed redirected there
+    assert refusal("https://docs.example.com/", **below) is None
+
+
+def test_links_to_other_sites_lead_anywhere() -> None:
+    assert refusal("https://other.com/", below=("/docs/",), same_site=False) is None
+    assert refusal("https://example.com/", below=("/docs/",), same_site=False) == "not_below"
+
+
+def test_outlinks_are_followed_one_step_far() -> None:
+    scope = Scope.of(CrawlOptions(outlinks=True, include=("/docs/",), exclude=("secret",)), SITES)
+    on_site, elsewhere = "https://example.com/docs/", "https://other.com/"
+
+    assert scope.refusal("https://other.com/a", 1, found_on=on_site) is None
+    assert scope.refusal("https://other.com/b", 2, found_on=elsewhere) == "off_site"
+    assert scope.refusal("https://third.com/", 1, found_on=None) is None  # an outlink redirected there
+    assert scope.refusal("https://other.com/secret", 1, found_on=on_site) == "excluded"
+    assert scope.refusal("https://example.com/about", 1, found_on=on_site) == "not_included"
+
+
+def test_patterns_can_be_searched_in_the_path_only() -> None:
+    options = {"include": ("example|^/docs/[a-z]+$",), "exclude": ("secret",), "match_path": True}
+
+    assert refusal("https://example.com/docs/abc?secret=1", **options) is None
+    assert refusal("https://example.com/docs/secret", **options) == "excluded"
+    assert refusal("https://example.com/other", **options) == "not_included"
 
 
 def test_exclude_wins_over_include() -> None:

@@ -10,7 +10,17 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 from aiohttp.test_utils import TestClient, TestServer
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery, SavedDocumentList, SavedDocumentsQuery
+from tallyho_contracts.documents import (
+    Document,
+    DocumentGet,
+    DocumentList,
+    DocumentsGet,
+    DocumentsQuery,
+    SavedDocumentList,
+    SavedDocumentsQuery,
+    StoredDocument,
+    StoredDocuments,
+)
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
@@ -23,7 +33,7 @@ from tallyho_contracts.jobs import (
     JobState,
     JobStatus,
 )
-from tallyho_contracts.pages import PageList, PagesQuery
+from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway.app import Readiness, build_app
@@ -62,14 +72,35 @@ def make_job(state: JobState) -> Job:
     return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
 
 
+def make_stored(document_id: UUID, url: str = "https://example.com/", content: str = "# Title") -> StoredDocument:
+    return StoredDocument(
+        document_id=document_id,
+        url=url,
+        title="Title",
+        content=content,
+        links=("https://example.com/next",),
+        content_hash="0",
+        status_code=200,
+        content_type="text/html",
+        created_at=NOON,
+        saved_at=NOON,
+    )
+
+
 class FakeTracker:
-    """Answers requests as the job tracker does; `away` makes it silent, `before_reply` runs before each answer."""
+    """Answers requests as the job tracker and the crawler do.
+
+    `away` makes it silent, `before_reply` runs before each answer, `batch` is how much it gives at once.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[UUID, Job] = {}
         self.keys: dict[str, JobCreate] = {}
         self.documents: list[Document] = []
         self.saved: list[UUID] = []
+        self.stored: dict[UUID, StoredDocument] = {}
+        self.pages: list[Page] = []
+        self.batch = 1000
         self.asked: list[Message] = []
         self.away = False
         self.before_reply: Callable[[], Awaitable[None] | None] = lambda: None
@@ -96,12 +127,23 @@ class FakeTracker:
                 return self._known(message.job_id)
             case PagesQuery():
                 self._known(message.job_id)
-                return PageList(pages=())
+                found_pages = [one for one in self.pages if _is_asked_for(one, message)]
+                more_pages = len(found_pages) > self.batch
+                found_pages = found_pages[: self.batch]
+                return PageList(pages=tuple(found_pages), next=found_pages[-1].page_id if more_pages else None)
             case SavedDocumentsQuery():
                 found_ids = [one for one in self.saved if message.after is None or one > message.after]
                 more_ids = len(found_ids) > message.limit
                 found_ids = found_ids[: message.limit]
                 return SavedDocumentList(document_ids=tuple(found_ids), next=found_ids[-1] if more_ids else None)
+            case DocumentGet():
+                if message.document_id not in self.stored:
+                    raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message="no such document"))
+                return self.stored[message.document_id]
+            case DocumentsGet():
+                asked = message.document_ids[: self.batch]
+                kept = tuple(self.stored[one] for one in asked if one in self.stored)
+                return StoredDocuments(documents=kept, answered=len(asked))
             case _:
                 raise AssertionError(message)
 
@@ -128,6 +170,10 @@ class FakeTracker:
         if key:
             self.keys[key] = message
         return JobCreated(job=job, created=True)
+
+
+def _is_asked_for(page: Page, query: PagesQuery) -> bool:
+    return query.state in (None, page.state) and (query.after is None or page.page_id > query.after)
 
 
 def _wanted(job: Job, query: JobsQuery) -> bool:
@@ -181,9 +227,28 @@ def state() -> StateFactory:
 
 
 @pytest.fixture
+def stored() -> Callable[..., StoredDocument]:
+    return make_stored
+
+
+@pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     hub, tracker = Hub(), FakeTracker()
     readiness = Readiness(is_connected=asyncio.Event().is_set)
     app = build_app(hub, tracker.ask, readiness, allow_private_addresses=False)
     async with TestClient(TestServer(app)) as http:
         yield Gateway(http, hub, tracker, readiness)
+
+
+@pytest.fixture
+def fill(gateway: Gateway) -> Callable[..., None]:
+    """List and store documents 1 to `number`."""
+
+    def fill(number: int, content: str = "# Title") -> None:
+        for ordinal in range(len(gateway.tracker.documents) + 1, number + 1):
+            url = f"https://example.com/{ordinal}"
+            listed = Document(document_id=UUID(int=ordinal), ordinal=ordinal, source_url=url, saved_at=NOON)
+            gateway.tracker.documents.append(listed)
+            gateway.tracker.stored[listed.document_id] = make_stored(listed.document_id, url, content)
+
+    return fill

@@ -113,13 +113,14 @@ def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID
         return result
     scope = Scope.of(job.options, result.sites)
     for visit in sorted(visits, key=_depth_of_candidates):
+        found_on = None if visit.redirect_to else visit.page.url
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
         for found in _candidates(visit):
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
                 continue
-            if refusal := scope.refusal(found.url, found.depth):
+            if refusal := scope.refusal(found.url, found.depth, found_on=found_on):
                 skipped[refusal] += 1
                 continue
             result.found[found.url] = found

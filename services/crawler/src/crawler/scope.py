@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 from tallyho_contracts.crawls import CrawlOptions
 
-from crawler.urls import site
+from crawler import urls
 
 
 class Searches(Protocol):
@@ -20,32 +20,55 @@ class Searches(Protocol):
 class Scope:
     """The rules of one crawl, ready to be applied. Seeds are exempt from all of them."""
 
-    max_depth: int | None
-    sites: frozenset[str] | None
+    options: CrawlOptions
+    sites: frozenset[str]
     include: tuple[Searches, ...]
     exclude: tuple[Searches, ...]
+    folders: tuple[str, ...]
 
     @classmethod
     def of(cls, options: CrawlOptions, sites: frozenset[str]) -> Self:
         """Compile the options of a crawl whose seeds lie on `sites`. Raises re2.error for a pattern that is none."""
-        return cls(
-            max_depth=options.max_depth,
-            sites=sites if options.same_site else None,
-            include=_compiled(options.include),
-            exclude=_compiled(options.exclude),
-        )
+        folders = tuple(path if path.endswith("/") else f"{path}/" for path in options.below)
+        return cls(options, sites, _compiled(options.include), _compiled(options.exclude), folders)
 
-    def refusal(self, url: str, depth: int) -> str | None:
-        """Return why a found URL is not followed ("depth", "off_site", "excluded", "not_included"), or None."""
-        if self.max_depth is not None and depth > self.max_depth:
+    def refusal(self, url: str, depth: int, *, found_on: str | None = None) -> str | None:
+        """Return why a URL found on a page (or by a redirect, which counts as found nowhere) is not followed, or None.
+
+        Reasons are "depth", "off_site", "not_below", "excluded" and "not_included".
+        """
+        if self.options.max_depth is not None and depth > self.options.max_depth:
             return "depth"
-        if self.sites is not None and site(url) not in self.sites:
+        is_elsewhere = not self._is_on_site(url)
+        if is_elsewhere and self.options.same_site and not (self.options.outlinks and self._may_lead_out(found_on)):
             return "off_site"
-        if any(pattern.search(url) for pattern in self.exclude):
+        if self._is_above(url, depth):
+            return "not_below"
+        return self._refusal_by_pattern(url, is_outlink=is_elsewhere and self.options.outlinks)
+
+    def _refusal_by_pattern(self, url: str, *, is_outlink: bool) -> str | None:
+        searched = urls.path(url) if self.options.match_path else url
+        if any(pattern.search(searched) for pattern in self.exclude):
             return "excluded"
-        if self.include and not any(pattern.search(url) for pattern in self.include):
+        if self.include and not is_outlink and not any(pattern.search(searched) for pattern in self.include):
             return "not_included"
         return None
+
+    def _is_on_site(self, url: str) -> bool:
+        found = urls.site(url)
+        if found in self.sites:
+            return True
+        return self.options.subdomains and any(found.endswith(f".{site}") for site in self.sites)
+
+    def _may_lead_out(self, page: str | None) -> bool:
+        return page is None or self._is_on_site(page)
+
+    def _is_above(self, url: str, depth: int) -> bool:
+        # At depth 0 stand only the seeds and where they redirect to: that is meant, wherever it lies.
+        if not self.folders or depth == 0 or urls.site(url) not in self.sites:
+            return False
+        path = urls.path(url)
+        return not path.startswith(self.folders) and path not in self.options.below
 
 
 def _compiled(patterns: Iterable[str]) -> tuple[Searches, ...]:

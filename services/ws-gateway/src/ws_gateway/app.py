@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ws_gateway import http_api, openapi, sockets
+from ws_gateway import firecrawl_api, firecrawl_watch, http_api, openapi, sockets
 from ws_gateway.http_api import ALLOW_PRIVATE_ADDRESSES, ASK, Ask
 from ws_gateway.hub import Hub
 from ws_gateway.problems import MAX_BODY_BYTES, ProblemError, answer_problems
@@ -39,14 +39,19 @@ OPENAPI = web.AppKey("openapi", dict[str, Any])
 
 def build_app(hub: Hub, ask: Ask, readiness: Readiness, *, allow_private_addresses: bool) -> web.Application:
     """Wire the gateway's routes to the hub and the tracker."""
-    app = web.Application(middlewares=[answer_problems, refuse_foreign_origins], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[firecrawl_api.answer_failures, answer_problems, refuse_foreign_origins],
+        client_max_size=MAX_BODY_BYTES,
+    )
     app[HUB] = hub
     app[ASK] = ask
     app[READINESS] = readiness
     app[ALLOW_PRIVATE_ADDRESSES] = allow_private_addresses
     app[CONNECTIONS] = set()
+    app[firecrawl_watch.WATCHERS] = set()
     app[OPENAPI] = openapi.document()
     app.add_routes(http_api.routes())
+    app.add_routes(firecrawl_api.routes())
     app.add_routes(
         [
             web.get("/", page),
@@ -60,6 +65,7 @@ def build_app(hub: Hub, ask: Ask, readiness: Readiness, *, allow_private_address
     )
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(sockets.close_all)
+    app.on_shutdown.append(firecrawl_watch.close_all)
     return app
 
 

@@ -1,15 +1,26 @@
 """The OpenAPI 3.1 document, from the models that check the requests and make the replies."""
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList
+from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList
 from tallyho_contracts.pages import PageList
 
+from ws_gateway.firecrawl import (
+    ActiveCrawls,
+    CrawlCancelled,
+    CrawlCreated,
+    CrawlErrors,
+    CrawlPage,
+    CrawlState,
+    Failure,
+)
+from ws_gateway.firecrawl_options import CrawlRequest
 from ws_gateway.inputs import (
     DocumentListParameters,
     JobListParameters,
@@ -36,12 +47,16 @@ class Operation:
     problems: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    idempotency_header: str | None = None
+    error: type[BaseModel] = Problem
 
 
 _JOB = "/v1/jobs/{job_id}"
+_CRAWL = "/v2/crawl/{job_id}"
 OPERATIONS = (
     Operation(
-        "post", "/v1/jobs", "submitJob", "Submit a crawl", {201: Job, 200: Job}, (400, 409, 413), body=SubmittedJob
+        "post", "/v1/jobs", "submitJob", "Submit a crawl", {201: Job, 200: Job}, (400, 409, 413), body=SubmittedJob,
+        idempotency_header="Idempotency-Key",
     ),
     Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
     Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
@@ -59,9 +74,32 @@ OPERATIONS = (
         "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",
         {200: SavedDocumentList}, (404,), query=SavedDocumentListParameters,
     ),
+    Operation(
+        "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
+        {200: StoredDocument}, (404,),
+    ),
+    Operation(
+        "post", "/v2/crawl", "startCrawl", "Start a crawl, in the words of Firecrawl's v2 API", {200: CrawlCreated},
+        (409, 413, 503), body=CrawlRequest, idempotency_header="x-idempotency-key", error=Failure,
+    ),
+    Operation(
+        "get", _CRAWL, "getCrawl", "A crawl and its documents; a WebSocket of its documents as they are saved",
+        {200: CrawlState}, (404, 502), query=CrawlPage, error=Failure,
+    ),
+    Operation(
+        "delete", _CRAWL, "cancelCrawl", "Cancel a crawl", {200: CrawlCancelled}, (404, 409, 502), error=Failure
+    ),
+    Operation(
+        "get", f"{_CRAWL}/errors", "listCrawlErrors", "The pages of a crawl that failed, and those that robots forbid",
+        {200: CrawlErrors}, (404, 502), error=Failure,
+    ),
+    Operation(
+        "get", "/v2/crawl/active", "listActiveCrawls", "The newest crawls that have not ended", {200: ActiveCrawls},
+        (502,), error=Failure,
+    ),
 )  # fmt: skip
 # Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.
-_ALWAYS = (422, 500, 503)
+_ALWAYS = {Problem: (422, 500, 503), Failure: (400, 500)}
 
 
 def document() -> Schema:
@@ -86,7 +124,8 @@ def document() -> Schema:
 
 
 def _component_schemas() -> dict[str, Schema]:
-    written: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization"), (Document, "serialization")]
+    written: list[tuple[type[BaseModel], JsonSchemaMode]]
+    written = [(model, "serialization") for model in (Problem, Failure, Document)]
     read: list[tuple[type[BaseModel], JsonSchemaMode]] = []
     for operation in OPERATIONS:
         written += [(model, "serialization") for model in operation.replies.values()]
@@ -110,24 +149,26 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
         }
     described["responses"] = {
         **{str(status): _reply(operation, status, model) for status, model in operation.replies.items()},
-        **{str(status): _problem(status) for status in sorted({*operation.problems, *_ALWAYS})},
+        **{str(status): _problem(operation, status) for status in _statuses_of_problems(operation)},
     }
     return described
 
 
 def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema]:
-    parameters: list[Schema] = []
-    if "{job_id}" in operation.path:
-        job_id = {"type": "string", "format": "uuid"}
-        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": job_id})
+    an_id = {"type": "string", "format": "uuid"}
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": an_id}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     if operation.query:
         # A query is no component of its own: its properties become parameters.
         properties = schemas.pop(operation.query.__name__)["properties"]
         parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
-    if operation.name == "submitJob":
+    if operation.idempotency_header:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         about = "The same key and body again return the first job; another body is a conflict."
-        parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": key})
+        header = {"name": operation.idempotency_header, "in": "header"}
+        parameters.append({**header, "description": about, "schema": key})
     return parameters
 
 
@@ -141,8 +182,13 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     return reply
 
 
-def _problem(status: int) -> Schema:
-    return {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": _ref(Problem)}}
+def _statuses_of_problems(operation: Operation) -> list[int]:
+    return sorted({*operation.problems, *_ALWAYS[operation.error]})
+
+
+def _problem(operation: Operation, status: int) -> Schema:
+    media_type = "application/problem+json" if operation.error is Problem else "application/json"
+    return {"description": HTTPStatus(status).phrase, "content": {media_type: _ref(operation.error)}}
 
 
 def _ref(model: type[BaseModel]) -> Schema:
