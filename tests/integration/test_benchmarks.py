@@ -1,0 +1,30 @@
+"""The benchmarks run, on little of everything, and every contestant counts right: a wrong count ends them."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from tallyho_backing_services import BackingServices
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_ingest_benchmark_measures_every_contestant(backing: BackingServices, amqp_url: str) -> None:
+    servers = {"AMQP_URL": amqp_url, "DATABASE_URL": backing.database_url}
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.ingest", "throughput", "latency", "--quick"),
+        cwd=ROOT,
+        env={**os.environ, **servers},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await running.communicate()
+
+    assert running.returncode == 0, complained.decode()
+    rows = [line.split("|")[1:-1] for line in said.decode().splitlines() if line.startswith("|")]
+    contestants = [row for row in rows if row[0].strip().startswith("(")]
+    assert [row[0].strip()[:3] for row in contestants] == ["(a)", "(b)", "(c)", "(c)", "(d)", "(d)"]
+    assert all(float(row[1].replace(",", "")) > 0 for row in contestants)
+    latencies = [row for row in rows if row[0].strip() == "1,000" and len(row) == 7]
+    assert len(latencies) == 2
