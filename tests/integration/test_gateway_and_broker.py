@@ -23,6 +23,7 @@ from tallyho_messaging.topology import TRACKER_COMMANDS
 from tallyho_messaging.wire import AnyEvent, event_of
 from ws_gateway.app import Readiness, build_app
 from ws_gateway.hub import Hub
+from ws_gateway.logs import LogBook
 from ws_gateway.tracker import Tracker
 
 Gateway = TestClient[Any, Any]
@@ -74,7 +75,7 @@ class TrackerDouble:
         message = aio_pika.Message(
             event.model_dump_json().encode(), content_type="application/cloudevents+json", type=event.type
         )
-        await self._amqp.publisher.publish(EVENTS, f"{event.type}.{job.job_id}", message)
+        await self._amqp.publisher.publish(EVENTS, f"{event.type}.{job.job_id}", message, mandatory=False)
 
 
 @pytest.fixture
@@ -88,10 +89,11 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
 
 @asynccontextmanager
 async def running_gateway(amqp_url: str) -> AsyncIterator[Gateway]:
-    hub, link = Hub(), Tracker(timeout_seconds=2)
+    hub, logs = Hub(), LogBook()
+    link = Tracker(2, hub, logs)
     readiness = Readiness(is_connected=link.connected.is_set)
-    app = build_app(hub, link.ask, readiness, allow_private_addresses=False)
-    following = asyncio.create_task(link.follow(amqp_url, hub))
+    app = build_app(hub, link.ask, readiness, allow_private_addresses=False, hear=link.hear, logs=logs)
+    following = asyncio.create_task(link.follow(amqp_url))
     async with TestClient(TestServer(app)) as client:
         async with asyncio.timeout(10):
             await link.connected.wait()

@@ -1,0 +1,157 @@
+"""A connection as the hub sees it: what it follows, and what it has not been sent yet. No I/O and no clock."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import islice
+from uuid import UUID
+
+from tallyho_contracts.jobs import JobState
+
+from ws_gateway import frames
+
+FLUSH_SECONDS = 0.1
+# Of what can't be replaced by something newer: items and log lines.
+MAX_QUEUED_BYTES = 256 * 1024
+
+
+class Latest:
+    """A job's state at one revision; encoded once, and only if somebody takes it."""
+
+    __slots__ = ("_frame", "is_final", "job_id", "revision", "state")
+
+    def __init__(self, state: JobState) -> None:
+        self.state = state
+        self.job_id = state.job_id
+        self.revision = state.revision
+        self.is_final = state.status.is_terminal
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The bytes to write, the same for every client."""
+        if self._frame is None:
+            self._frame = frames.on_the_wire(frames.progress(self.state))
+        return self._frame
+
+
+class Pace:
+    """States that go out together, at most once in `interval` seconds; of each job the newest only.
+
+    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told.
+    """
+
+    __slots__ = ("_is_awake", "_wake", "dirty", "interval", "is_held")
+
+    def __init__(self, wake: "Wake", interval: float) -> None:
+        self.interval = interval
+        self.dirty: dict[UUID, Latest] = {}
+        self.is_held = False
+        self._is_awake = False
+        self._wake = wake
+
+    def offer(self, latest: Latest) -> None:
+        """Have this state sent in place of any older one of its job."""
+        self.dirty[latest.job_id] = latest
+        if latest.is_final or not self._is_awake:
+            self.wake(urgent=latest.is_final)
+
+    def wake(self, *, urgent: bool = False) -> None:
+        """Say that there is something to take."""
+        if not self.is_held:
+            self._is_awake = True
+            self._wake(self, urgent)
+
+    def take(self, limit: int) -> list[bytes]:
+        """The next frames to write, at most `limit`."""
+        self._is_awake = False
+        dirty = self.dirty
+        if len(dirty) > limit:
+            return [dirty.pop(job_id).frame for job_id in list(islice(dirty, limit))]
+        taken = [latest.frame for latest in dirty.values()]
+        dirty.clear()
+        return taken
+
+
+Wake = Callable[[Pace, bool], None]
+
+
+class Interest:
+    """A subscription to one job's states; nothing is sent before the answer. `revision` is the newest that was sent."""
+
+    __slots__ = ("answered", "pace", "revision")
+
+    def __init__(self, pace: Pace, revision: int | None) -> None:
+        self.pace = pace
+        self.revision = -1 if revision is None else revision
+        self.answered = False
+
+    def offer(self, latest: Latest) -> None:
+        """Have this state sent, unless it is not newer than what was sent."""
+        if self.answered and latest.revision > self.revision:
+            self.revision = latest.revision
+            self.pace.offer(latest)
+
+
+class Client:
+    """What one connection follows. Until it subscribes to anything it is silent, and follows every job."""
+
+    __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "queue",
+                 "queued_bytes", "wake")  # fmt: skip
+
+    def __init__(self, wake: Wake, interval: float = FLUSH_SECONDS) -> None:
+        self.wake = wake
+        self.default = Pace(wake, interval)
+        self.everything: Pace | None = self.default
+        self.floors: Mapping[UUID, int] = {}
+        self.interests: dict[UUID, Interest] = {}
+        self.is_silent = True
+        self.is_flooded = False
+        self.queue: deque[bytes] = deque()
+        self.queued_bytes = 0
+        self._paces: dict[float, Pace] = {}
+
+    @property
+    def paces(self) -> list[Pace]:
+        """Every pace at which it is sent something."""
+        own = [self.everything] if self.everything not in (None, self.default) else []
+        return [self.default, *(pace for pace in own if pace), *self._paces.values()]
+
+    def pace(self, interval: float | None) -> Pace:
+        """The pace of that interval; the default one for None."""
+        if interval is None or interval == self.default.interval:
+            return self.default
+        used = {interest.pace.interval for interest in self.interests.values()}
+        self._paces = {one: pace for one, pace in self._paces.items() if one in used}
+        return self._paces.setdefault(interval, Pace(self.wake, interval))
+
+    def offer(self, latest: Latest) -> None:
+        """A state for a client that follows every job; a job with a subscription of its own is sent by that one."""
+        if self.everything is None or latest.job_id in self.interests:
+            return
+        if not self.floors or latest.revision > self.floors.get(latest.job_id, -1):
+            self.everything.offer(latest)
+
+    def put(self, frame: bytes, *, urgent: bool = False) -> None:
+        """Have a frame sent that nothing may replace. One too many, and the client is flooded: it must resume."""
+        self.queued_bytes += len(frame)
+        if self.queued_bytes > MAX_QUEUED_BYTES:
+            self.is_flooded = urgent = True
+            self.queue.clear()
+        elif not self.is_flooded:
+            self.queue.append(frame)
+        self.default.wake(urgent=urgent)
+
+    def take(self, pace: Pace, limit: int) -> list[bytes]:
+        """The next frames to write: what is queued, then the states of that pace; at most `limit`."""
+        if not self.queue:
+            return pace.take(limit)
+        taken = [self.queue.popleft() for _ in range(min(limit, len(self.queue)))]
+        self.queued_bytes -= sum(map(len, taken))
+        return taken + pace.take(limit - len(taken))
+
+    def clear(self) -> None:
+        """Forget everything that is to be sent."""
+        for pace in self.paces:
+            pace.dirty.clear()
+        self.queue.clear()
+        self.queued_bytes = 0

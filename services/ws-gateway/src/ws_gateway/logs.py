@@ -1,0 +1,54 @@
+"""The newest log lines of jobs, and the clients that read them. No I/O and no clock."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from tallyho_contracts.logs import JobLog
+
+from ws_gateway import frames
+from ws_gateway.clients import Client
+
+TAIL_LINES = 100
+MAX_TAILS = 1_000
+
+
+class LogBook:
+    """Who reads which job's log, and the last lines of those that are heard of here."""
+
+    def __init__(self, on_interest: Callable[[], None] = lambda: None) -> None:
+        self.on_interest = on_interest
+        self._readers: dict[UUID, set[Client]] = {}
+        self._tails: dict[UUID, deque[bytes]] = {}
+
+    @property
+    def read(self) -> Iterable[UUID]:
+        """The jobs whose log somebody reads."""
+        return self._readers.keys()
+
+    def offer(self, line: JobLog) -> None:
+        """Send a line to its readers, and remember it for those who come later."""
+        frame = frames.on_the_wire(frames.job_log(line))
+        tail = self._tails.pop(line.job_id, None) or deque(maxlen=TAIL_LINES)
+        tail.append(frame)
+        self._tails[line.job_id] = tail  # at the end: the log that was silent for longest is dropped first
+        if len(self._tails) > MAX_TAILS:
+            del self._tails[next(iter(self._tails))]
+        for client in self._readers.get(line.job_id, ()):
+            client.put(frame)
+
+    def subscribe(self, client: Client, job_id: UUID) -> bool:
+        """Send a client the lines that are remembered, then the new ones; says whether there are any to begin with."""
+        self._readers.setdefault(job_id, set()).add(client)
+        self.on_interest()
+        tail = self._tails.get(job_id, ())
+        for frame in tail:
+            client.put(frame)
+        return bool(tail)
+
+    def unsubscribe(self, client: Client, job_id: UUID) -> None:
+        """No more of this job's log."""
+        readers = self._readers.get(job_id, set())
+        readers.discard(client)
+        if not readers and self._readers.pop(job_id, None) is not None:
+            self.on_interest()
