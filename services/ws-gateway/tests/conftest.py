@@ -28,8 +28,10 @@ from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway.app import Options, Readiness, build_app
+from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
 from ws_gateway.logs import LogBook
+from ws_gateway.sockets import CONNECTIONS
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
@@ -175,6 +177,10 @@ class Gateway:
         self.hub = hub
         self.tracker = tracker
         self.readiness = readiness
+
+    @property
+    def connections(self) -> set[Connection]:
+        return self.http.app[CONNECTIONS]  # type: ignore[index]
 
     async def watch(self, path: str = "/ws", **headers: str) -> Watcher:
         return Watcher(await self.http.ws_connect(path, headers=headers))

@@ -24,6 +24,7 @@ FRAMES_AT_ONCE = 256
 UNSENT_BYTES = 16 * 1024
 # A client that has room for so much gets more documents.
 ROOM_BYTES = 64 * 1024
+HURRY_SECONDS = 0.02
 STALLED_SECONDS = 20.0
 PING_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
@@ -146,7 +147,9 @@ class Connection:
         now = self._loop.time()
         self._stalled_since = self._stalled_since or now
         if now - self._stalled_since < STALLED_SECONDS:
-            self._phases.call_at(self._phase, pace.interval, self._flush, pace)
+            # What is queued holds up what comes after it; states only become newer.
+            wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
+            self._phases.call_at(self._phase, wait, self._flush, pace)
         else:
             log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
             self.close(TOO_SLOW)

@@ -132,6 +132,7 @@ class DocumentsOfJob:
                 continue
             wait = RETRY_SECONDS[0]
             self.ordinal += len(encoded)
-            connection.client.put(frames.on_the_wire(frames.documents(self.job_id, encoded)))
-            if self.ordinal >= self.count:
+            is_behind = self.ordinal < self.count
+            connection.client.put(frames.on_the_wire(frames.documents(self.job_id, encoded)), urgent=is_behind)
+            if not is_behind:
                 await asyncio.sleep(self._interval)
