@@ -46,6 +46,11 @@ ACCESS = web.AppKey("access", Access)
 KEY: web.RequestKey[Key | None] = web.RequestKey("key")
 
 
+def routes() -> list[web.RouteDef]:
+    """The path of tickets."""
+    return [web.post(TICKETS, create_ticket)]
+
+
 class DeniedError(Exception):
     """A request that is not let in, as a problem and as the end of a WebSocket."""
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from ws_gateway import access, http_api, openapi, sockets
+from ws_gateway import access, asyncapi, events, http_api, openapi, sockets
 from ws_gateway.access import ACCESS, Access, check_access
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.deps import DEPS, Deps, Hear
@@ -58,6 +58,7 @@ async def heard_already(_: UUID | None) -> None:
 
 READINESS = web.AppKey("readiness", Readiness)
 OPENAPI = web.AppKey("openapi", dict[str, Any])
+ASYNCAPI = web.AppKey("asyncapi", dict[str, Any])
 
 
 def build_app(
@@ -90,14 +91,15 @@ def build_app(
     app[CONNECTIONS] = set()
     app[STOPPING] = asyncio.Event()
     app[OPENAPI] = openapi.document()
-    app.add_routes(http_api.routes())
+    app[ASYNCAPI] = asyncapi.document()
+    app.add_routes(http_api.routes() + events.routes() + access.routes())
     app.add_routes(
         [
             web.get("/", page),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/v1/openapi.json", openapi_document),
-            web.post(access.TICKETS, access.create_ticket),
+            web.get("/v1/asyncapi.json", asyncapi_document),
             web.get("/ws", sockets.websocket),
             web.get("/v1/ws", sockets.websocket),
             web.static("/static", STATIC),
@@ -116,6 +118,11 @@ async def page(_: web.Request) -> web.FileResponse:
 async def openapi_document(request: web.Request) -> web.Response:
     """The API's description."""
     return web.json_response(request.app[OPENAPI])
+
+
+async def asyncapi_document(request: web.Request) -> web.Response:
+    """The WebSocket's description."""
+    return web.json_response(request.app[ASYNCAPI])
 
 
 async def healthz(_: web.Request) -> web.Response:

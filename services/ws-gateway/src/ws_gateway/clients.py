@@ -63,13 +63,17 @@ class Pace:
 
     def take(self, limit: int) -> list[bytes]:
         """The next frames to write, at most `limit`."""
+        return [latest.frame for latest in self.pop(limit)]
+
+    def pop(self, limit: int) -> list[Latest]:
+        """The next states to write, at most `limit`."""
         self._is_awake = False
         dirty = self.dirty
         if len(dirty) > limit:
-            return [dirty.pop(job_id).frame for job_id in list(islice(dirty, limit))]
-        taken = [latest.frame for latest in dirty.values()]
+            return [dirty.pop(job_id) for job_id in list(islice(dirty, limit))]
+        popped = list(dirty.values())
         dirty.clear()
-        return taken
+        return popped
 
 
 Wake = Callable[[Pace, bool], None]
@@ -133,12 +137,13 @@ class Client:
 
     def put(self, frame: bytes, *, urgent: bool = False) -> None:
         """Have a frame sent that nothing may replace. One too many, and the client is flooded: it must resume."""
+        if self.is_flooded:
+            return
+        self.queue.append(frame)
         self.queued_bytes += len(frame)
         if self.queued_bytes > MAX_QUEUED_BYTES:
+            self.clear()
             self.is_flooded = urgent = True
-            self.queue.clear()
-        elif not self.is_flooded:
-            self.queue.append(frame)
         self.default.wake(urgent=urgent)
 
     def take(self, pace: Pace, limit: int) -> list[bytes]:

@@ -36,8 +36,24 @@ class Connection:
     That keeps their order because the WebSocket is not compressed: aiohttp then writes before it waits.
     """
 
-    __slots__ = ("_ack_window", "_acked", "_closing", "_hub", "_key", "_loop", "_phase", "_phases", "_ping_timer",
-                 "_room", "_sent", "_stalled_since", "_transport", "_ws", "client")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_ack_window",
+        "_acked",
+        "_closing",
+        "_hub",
+        "_key",
+        "_loop",
+        "_phase",
+        "_phases",
+        "_ping_timer",
+        "_room",
+        "_sent",
+        "_stalled_since",
+        "_transport",
+        "_ws",
+        "client",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ class Deps:
     places: Places
     flush_seconds: float = FLUSH_SECONDS
     phases: Phases = field(default_factory=Phases)
+    # What else is to be told that the gateway stops.
+    on_stop: set[Callable[[], None]] = field(default_factory=set)
 
 
 DEPS = web.AppKey("deps", Deps)

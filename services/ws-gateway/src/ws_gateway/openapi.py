@@ -7,11 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList
-from tallyho_contracts.jobs import Job, JobList
+from tallyho_contracts.jobs import Job, JobList, JobState
 from tallyho_contracts.pages import PageList
 
+from ws_gateway.access import Ticket
 from ws_gateway.inputs import (
     DocumentListParameters,
+    EventParameters,
     JobListParameters,
     PageListParameters,
     SavedDocumentListParameters,
@@ -36,6 +38,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    empty: tuple[int, ...] = ()
 
 
 _JOB = "/v1/jobs/{job_id}"
@@ -59,9 +62,20 @@ OPERATIONS = (
         "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",
         {200: SavedDocumentList}, (404,), query=SavedDocumentListParameters,
     ),
+    Operation(
+        "get", f"{_JOB}/events", "followJob", "A job's states as Server-Sent Events, until the last one",
+        {200: JobState}, (404, 429), query=EventParameters, empty=(204,),
+    ),
+    Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
 )  # fmt: skip
-# Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.
-_ALWAYS = (422, 500, 503)
+# Any request may lack a key or a right, name a wrong field, meet our own fault, or wait for the tracker in vain.
+_ALWAYS = (401, 403, 422, 500, 503)
+_ABOUT = """\
+Live states come over the WebSocket at `/v1/ws`, which `/v1/asyncapi.json` describes.
+
+Where keys are configured, a request needs one with the scope `read` (GET, HEAD) or `write` (all others).
+"""
+_KEY = {"type": "http", "scheme": "bearer", "description": "An API key. Without configured keys none is needed."}
 
 
 def document() -> Schema:
@@ -76,12 +90,13 @@ def document() -> Schema:
             "title": "Tallyho",
             "version": "1",
             "summary": "Submit a crawl. Watch an exact document count, live.",
-            "description": "Live states come over the WebSocket at `/v1/ws`.",
+            "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "security": [{"key": []}, {}],
+        "components": {"schemas": schemas, "securitySchemes": {"key": _KEY}},
     }
 
 
@@ -110,6 +125,7 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
         }
     described["responses"] = {
         **{str(status): _reply(operation, status, model) for status, model in operation.replies.items()},
+        **{str(status): {"description": HTTPStatus(status).phrase} for status in operation.empty},
         **{str(status): _problem(status) for status in sorted({*operation.problems, *_ALWAYS})},
     }
     return described
@@ -124,6 +140,10 @@ def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema
         # A query is no component of its own: its properties become parameters.
         properties = schemas.pop(operation.query.__name__)["properties"]
         parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    if operation.name == "followJob":
+        about = "The newest revision that the client has: the `id` of the last event."
+        schema = {"type": "integer", "minimum": 0}
+        parameters.append({"name": "Last-Event-ID", "in": "header", "description": about, "schema": schema})
     if operation.name == "submitJob":
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         about = "The same key and body again return the first job; another body is a conflict."
@@ -135,6 +155,8 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is JobState:
+        content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}
     if operation.name == "submitJob":
         reply["headers"] = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode
 
 from ws_gateway.keys import KeyRing
@@ -16,6 +16,19 @@ def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _keys(text: str) -> str:
+    KeyRing.parse(text)
+    return text
+
+
+def _keys_in(file: Path) -> Path:
+    try:
+        _keys(file.read_text())
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from None
+    return file
+
+
 class Settings(BaseSettings):
     """The gateway's settings; each comes from the environment variable that is its alias."""
 
@@ -24,8 +37,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, validation_alias="GATEWAY_PORT", description="0 for any free one.")
     request_timeout: float = Field(default=10, gt=0, le=60, validation_alias="GATEWAY_REQUEST_TIMEOUT")
     allow_private_addresses: bool = Field(default=False, validation_alias="CRAWLER_ALLOW_PRIVATE_ADDRESSES")
-    keys: str = Field(default="", validation_alias="GATEWAY_KEYS", description="name:read,write:sha256[:day], …")
-    keys_file: Path | None = Field(
+    keys: Annotated[str, AfterValidator(_keys)] = Field(
+        default="", validation_alias="GATEWAY_KEYS", description="name:read,write:sha256[:day], …"
+    )
+    keys_file: Annotated[Path, AfterValidator(_keys_in)] | None = Field(
         default=None, validation_alias="GATEWAY_KEYS_FILE", description="The same, in a file."
     )
     ticket_secret: SecretStr | None = Field(
@@ -47,5 +62,5 @@ class Settings(BaseSettings):
     messages_per_second: float = Field(default=20, gt=0, validation_alias="GATEWAY_MESSAGES_PER_SECOND")
 
     def key_ring(self) -> KeyRing:
-        """The keys that are accepted. Raises ValueError or OSError."""
+        """The keys that are accepted."""
         return KeyRing.parse(self.keys + "\n" + (self.keys_file.read_text() if self.keys_file else ""))

@@ -70,6 +70,8 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
 async def close_all(app: web.Application, *, seconds: float = 0.0) -> None:
     """Tell every client to come back, and when: each at a moment of its own within so many seconds."""
     app[STOPPING].set()
+    for stop in list(app[DEPS].on_stop):
+        stop()
 
     async def close(connection: Connection) -> None:
         await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311  # jitter
