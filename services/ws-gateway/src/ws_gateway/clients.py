@@ -61,6 +61,12 @@ class Pace:
             self._is_awake = True
             self._wake(self, urgent)
 
+    def release(self) -> None:
+        """Hold it no longer."""
+        self.is_held = False
+        if self.dirty:
+            self.wake(urgent=any(latest.is_final for latest in self.dirty.values()))
+
     def take(self, limit: int) -> list[bytes]:
         """The next frames to write, at most `limit`."""
         return [latest.frame for latest in self.pop(limit)]
@@ -97,7 +103,10 @@ class Interest:
 
 
 class Client:
-    """What one connection follows. Until it subscribes to anything it is silent, and follows every job."""
+    """What one connection follows. Until it subscribes to anything it is silent, and follows every job.
+
+    That is held back at first: a client that subscribes at once gets nothing before the answer.
+    """
 
     __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "queue",
                  "queued_bytes", "wake")  # fmt: skip
@@ -105,7 +114,8 @@ class Client:
     def __init__(self, wake: Wake, interval: float = FLUSH_SECONDS) -> None:
         self.wake = wake
         self.default = Pace(wake, interval)
-        self.everything: Pace | None = self.default
+        self.everything: Pace | None = Pace(wake, interval)
+        self.everything.is_held = True
         self.floors: Mapping[UUID, int] = {}
         self.interests: dict[UUID, Interest] = {}
         self.is_silent = True
@@ -117,8 +127,7 @@ class Client:
     @property
     def paces(self) -> list[Pace]:
         """Every pace at which it is sent something."""
-        own = [self.everything] if self.everything not in (None, self.default) else []
-        return [self.default, *(pace for pace in own if pace), *self._paces.values()]
+        return [self.default, *([self.everything] if self.everything else []), *self._paces.values()]
 
     def pace(self, interval: float | None) -> Pace:
         """The pace of that interval; the default one for None."""

@@ -17,7 +17,7 @@ from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.closing import RESTARTING
 from ws_gateway.connection import PING_SECONDS, STALLED_SECONDS, bound_unsent
 from ws_gateway.deps import DEPS, Deps
-from ws_gateway.frames import Outcome
+from ws_gateway.frames import Outcome, Stream
 from ws_gateway.http_api import job_id, query
 from ws_gateway.hub import state_of
 from ws_gateway.inputs import EventParameters
@@ -74,7 +74,7 @@ async def _stream(request: web.Request, deps: Deps, job: UUID, revision: int | N
     client = deps.hub.join(due.wake, deps.flush_seconds)
     deps.hub.subscribe(client, job, revision)
     try:
-        await deps.hear(job)
+        await deps.hear(Stream.PROGRESS, job)
         found: Job = await deps.ask(JobGet(job_id=job))
         answer = deps.hub.answer(client, state_of(found))
         if answer and answer.outcome is Outcome.UP_TO_DATE and found.status.is_terminal:
