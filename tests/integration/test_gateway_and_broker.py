@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import pytest
 from aiohttp import ClientWebSocketResponse
-from aiohttp.test_utils import TestClient, TestServer
+from gateways import Gateway, running_gateway
 from tallyho_backing_services import BackingServices
 from tallyho_contracts.crawls import CrawlOptions, CrawlStarted
 from tallyho_contracts.event import Message
@@ -25,12 +25,6 @@ from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.requests import RequestRefused, serve
 from tallyho_messaging.topology import TRACKER_COMMANDS
 from tallyho_messaging.wire import AnyEvent, event_of
-from ws_gateway.app import Readiness, build_app
-from ws_gateway.hub import Hub
-from ws_gateway.logs import LogBook
-from ws_gateway.tracker import Tracker
-
-Gateway = TestClient[Any, Any]
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
@@ -89,21 +83,6 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
     yield double
     stop.set()
     await serving
-
-
-@asynccontextmanager
-async def running_gateway(amqp_url: str) -> AsyncIterator[Gateway]:
-    hub, logs = Hub(), LogBook()
-    link = Tracker(2, hub, logs)
-    readiness = Readiness(is_connected=link.connected.is_set)
-    app = build_app(hub, link.ask, readiness, allow_private_addresses=False, hear=link.hear, logs=logs)
-    following = asyncio.create_task(link.follow(amqp_url))
-    async with TestClient(TestServer(app)) as client:
-        async with asyncio.timeout(10):
-            await link.connected.wait()
-        yield client
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
 
 
 @pytest.fixture
