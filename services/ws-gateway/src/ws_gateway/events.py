@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 from contextlib import suppress
 from http import HTTPStatus
 from uuid import UUID
@@ -53,8 +52,7 @@ class _Due:
     """Set when there is something to write."""
 
     def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._phase = secrets.randbelow(1000) / 1000
+        self._phase = deps.phases.deal(deps.flush_seconds)
         self.event = asyncio.Event()
         self.is_stopping = False
 
@@ -62,7 +60,7 @@ class _Due:
         if urgent:
             self.event.set()
         else:
-            self._deps.phases.call_at(self._phase, pace.interval, lambda _: self.event.set(), pace)
+            self._phase.add(lambda _: self.event.set(), pace)
 
     def stop(self) -> None:
         self.is_stopping = True
