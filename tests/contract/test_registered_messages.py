@@ -90,7 +90,9 @@ def _with_unknown_fields(value: Any) -> Any:
         return [_with_unknown_fields(item) for item in value]
     if not isinstance(value, dict):
         return value
-    fields = {key: one if key == "skipped_links" else _with_unknown_fields(one) for key, one in value.items()}
+    # The keys of these are data, not names of fields.
+    maps = ("skipped_links", "fields")
+    fields = {key: one if key in maps else _with_unknown_fields(one) for key, one in value.items()}
     return fields | {"added_later": {"by": "a newer writer"}}
 
 

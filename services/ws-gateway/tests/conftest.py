@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -36,8 +37,11 @@ from tallyho_contracts.jobs import (
 from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
-from ws_gateway.app import Readiness, build_app
+from ws_gateway.app import Options, Readiness, build_app
+from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
+from ws_gateway.logs import LogBook
+from ws_gateway.sockets import CONNECTIONS
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
@@ -211,11 +215,18 @@ class Watcher:
 class Gateway:
     """The application under test: feed `hub`, look at what comes out over HTTP."""
 
-    def __init__(self, http: TestClient[Any, Any], hub: Hub, tracker: FakeTracker, readiness: Readiness) -> None:
+    def __init__(
+        self, http: TestClient[Any, Any], hub: Hub, tracker: FakeTracker, readiness: Readiness, logs: LogBook
+    ) -> None:
         self.http = http
+        self.logs = logs
         self.hub = hub
         self.tracker = tracker
         self.readiness = readiness
+
+    @property
+    def connections(self) -> set[Connection]:
+        return self.http.app[CONNECTIONS]  # type: ignore[index]
 
     async def watch(self, path: str = "/ws", **headers: str) -> Watcher:
         return Watcher(await self.http.ws_connect(path, headers=headers))
@@ -226,18 +237,34 @@ def state() -> StateFactory:
     return make_state
 
 
+GatewayFactory = Callable[..., Awaitable[Gateway]]
+
+
 @pytest.fixture
 def stored() -> Callable[..., StoredDocument]:
     return make_stored
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    hub, tracker = Hub(), FakeTracker()
+async def gateway_with() -> AsyncIterator[GatewayFactory]:
+    """Start gateways with options of their own, on one hub and tracker for all."""
+    hub, logs, tracker = Hub(), LogBook(), FakeTracker()
     readiness = Readiness(is_connected=asyncio.Event().is_set)
-    app = build_app(hub, tracker.ask, readiness, allow_private_addresses=False)
-    async with TestClient(TestServer(app)) as http:
-        yield Gateway(http, hub, tracker, readiness)
+    async with AsyncExitStack() as running:
+
+        async def start(**options: Any) -> Gateway:
+            app = build_app(
+                hub, tracker.ask, readiness, allow_private_addresses=False, logs=logs, options=Options(**options)
+            )
+            http = await running.enter_async_context(TestClient(TestServer(app)))
+            return Gateway(http, hub, tracker, readiness, logs)
+
+        yield start
+
+
+@pytest.fixture
+async def gateway(gateway_with: GatewayFactory) -> Gateway:
+    return await gateway_with()
 
 
 @pytest.fixture

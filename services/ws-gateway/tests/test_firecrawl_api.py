@@ -160,9 +160,9 @@ async def test_next_of_a_live_crawl_ends_where_its_documents_do(gateway: Any, st
 async def test_addresses_are_those_that_the_client_uses(gateway: Any, state: State, fill: Fill) -> None:
     fill(2)
     gateway.tracker.add(state(1, documents=2))
-    page = await read(gateway, f"{CRAWL}?limit=1", Host="crawl.example.org", **{"X-Forwarded-Proto": "https"})
+    page = await read(gateway, f"{CRAWL}?limit=1", Host="crawl.localhost", **{"X-Forwarded-Proto": "https"})
 
-    assert page["next"] == f"https://crawl.example.org{CRAWL}?skip=1&limit=1"
+    assert page["next"] == f"https://crawl.localhost{CRAWL}?skip=1&limit=1"
 
 
 async def test_cancelling_waits_for_the_end(gateway: Any, state: State) -> None:

@@ -9,6 +9,7 @@ from tallyho_contracts.jobs import JobState
 from ws_gateway import frames
 from ws_gateway.frames import BadFrameError
 
+REVISIONS = "revisions"
 JOB = "00000000-0000-0000-0000-000000000001"
 
 
@@ -32,12 +33,26 @@ def test_state_of_a_job_is_forwarded_whole(state: Callable[..., JobState]) -> No
         ('{"type": "shout", "payload": {}}', "unknown_type", "type"),
         ('{"type": "subscribe"}', "invalid", "payload"),
         ('{"type": "subscribe", "payload": 7}', "invalid", "payload"),
-        ('{"type": "subscribe", "payload": {}}', "invalid", "job_id"),
+        ('{"type": "subscribe", "payload": {"stream": "document_saved"}}', "invalid", "job_id"),
+        ('{"type": "subscribe", "payload": {"stream": "job_log"}}', "invalid", "job_id"),
+        ('{"type": "subscribe", "payload": {"stream": "pages"}}', "invalid", "stream"),
+        ('{"type": "subscribe", "payload": {"revision": 1}}', "invalid", "revision"),
+        ('{"type": "subscribe", "payload": {"interval_ms": 19}}', "invalid", "interval_ms"),
+        ('{"type": "subscribe", "payload": {"interval_ms": 10001}}', "invalid", "interval_ms"),
+        ('{"type": "subscribe", "payload": {"ack_window": 0}}', "invalid", "ack_window"),
+        (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "ordinal": 1}}}}', "invalid", "ordinal"),
+        (
+            f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "revisions": {{"{JOB}": 1}}}}}}',
+            "invalid",
+            "revisions",
+        ),
+        ('{"type": "unsubscribe", "payload": {"stream": "job_log"}}', "invalid", "job_id"),
+        ('{"type": "ack", "payload": {"received": -1}}', "invalid", "received"),
         ('{"type": "subscribe", "payload": {"job_id": "x"}}', "invalid", "job_id"),
         (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "revision": -1}}}}', "invalid", "revision"),
         (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "revision": "1"}}}}', "invalid", "revision"),
         (f'{{"type": "subscribe", "payload": {{"job_id": "{JOB}", "since": 1}}}}', "invalid", "since"),
-        (f'{{"type": "unsubscribe", "payload": {{"job": "{JOB}"}}}}', "invalid", "job_id"),
+        (f'{{"type": "unsubscribe", "payload": {{"job": "{JOB}"}}}}', "invalid", "job"),
         ("[" * 8000, "not_json", None),
     ],
 )

@@ -9,8 +9,9 @@ import pytest
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job, JobState
 from ws_gateway import hub as hub_module
+from ws_gateway.clients import Client, Pace
 from ws_gateway.frames import Outcome
-from ws_gateway.hub import MAX_SUBSCRIPTIONS, Client, Hub, TooManySubscriptionsError, state_of
+from ws_gateway.hub import Hub, state_of
 
 State = Callable[..., JobState]
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -18,14 +19,15 @@ ONE, TWO = UUID(int=1), UUID(int=2)
 
 def taken(client: Client) -> list[dict[str, Any]]:
     """The payloads of all that is pending."""
-    return [json.loads(frame[frame.index(b"{") :])["payload"] for frame in client.take(1_000_000)]
+    frames = [frame for pace in client.paces for frame in client.take(pace, 1_000_000)]
+    return [json.loads(frame[frame.index(b"{") :])["payload"] for frame in frames]
 
 
 def revisions(client: Client) -> list[tuple[int, int]]:
     return [(UUID(payload["job_id"]).int, payload["revision"]) for payload in taken(client)]
 
 
-def quiet(_: bool) -> None:
+def quiet(_: Pace, __: bool) -> None:
     """A connection that flushes when the test takes."""
 
 
@@ -89,7 +91,7 @@ def test_count_of_zero_is_sent_as_zero(state: State) -> None:
 def test_terminal_state_asks_to_be_sent_at_once(state: State) -> None:
     hub = Hub()
     urgency: list[bool] = []
-    hub.join(urgency.append)
+    hub.settle(hub.join(lambda _, urgent: urgency.append(urgent)))
 
     hub.offer(state(1, 1))
     hub.offer(state(1, 2, "completed"))
@@ -102,7 +104,7 @@ def test_all_clients_get_the_same_bytes(state: State) -> None:
     clients = [hub.join(quiet) for _ in range(3)]
 
     hub.offer(state(1, 1))
-    frames = [client.take(10)[0] for client in clients]
+    frames = [client.take(client.everything, 10)[0] for client in clients]
 
     assert frames[0] is frames[1] is frames[2]
 
@@ -113,7 +115,7 @@ def test_client_takes_no_more_than_it_asks_for(state: State) -> None:
     for job in range(5):
         hub.offer(state(job))
 
-    first = client.take(3)
+    first = client.take(client.everything, 3)
 
     assert len(first) == 3
     assert [job for job, _ in revisions(client)] == [3, 4]
@@ -233,16 +235,6 @@ def test_client_that_left_holds_and_gets_nothing(state: State) -> None:
 
     assert taken(broad) == taken(narrow) == []
     assert hub.unsettled() == {ONE}  # the job itself is still live
-
-
-def test_subscriptions_are_bounded(state: State) -> None:
-    hub = Hub()
-    client = hub.join(quiet)
-    for job in range(MAX_SUBSCRIPTIONS):
-        hub.subscribe(client, UUID(int=job), None)
-
-    with pytest.raises(TooManySubscriptionsError):
-        hub.subscribe(client, UUID(int=MAX_SUBSCRIPTIONS), None)
 
 
 def test_hub_drops_the_jobs_that_changed_longest_ago(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aiohttp import WSMsgType, WSServerHandshakeError
+from aiohttp import WSMsgType
 from tallyho_contracts.jobs import JobState
 from ws_gateway import connection, sockets
 
@@ -49,10 +49,8 @@ async def test_burst_arrives_as_its_newest_state(gateway: Any, state: State) -> 
     assert [payload["document_count"] for payload in payloads] == [1000]
 
 
-async def test_end_of_a_job_does_not_wait_for_the_next_flush(
-    gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "FLUSH_SECONDS", 3600.0)
+async def test_end_of_a_job_does_not_wait_for_the_next_flush(gateway_with: Any, state: State) -> None:
+    gateway = await gateway_with(flush_seconds=3600.0)
     watcher = await gateway.watch()
 
     gateway.hub.offer(state(1, 1))
@@ -75,7 +73,7 @@ async def test_subscriber_gets_the_answer_then_the_snapshot_then_newer_states(ga
 
     assert answer == {
         "type": "subscribed",
-        "payload": {"job_id": str(ONE), "outcome": "snapshot", "revision": 5},
+        "payload": {"job_id": str(ONE), "stream": "progress", "outcome": "snapshot", "revision": 5},
     }
     assert snapshot["payload"] == state(1, 5, documents=0).model_dump(mode="json")
     assert (newer["payload"]["job_id"], newer["payload"]["revision"]) == (str(ONE), 6)
@@ -100,7 +98,12 @@ async def test_subscriber_that_names_the_newest_revision_is_up_to_date(gateway: 
     gateway.hub.offer(state(1, 6))
     newer = await watcher.next()
 
-    assert answer["payload"] == {"job_id": str(ONE), "outcome": "up_to_date", "revision": 5}
+    assert answer["payload"] == {
+        "job_id": str(ONE),
+        "stream": "progress",
+        "outcome": "up_to_date",
+        "revision": 5,
+    }
     assert newer["payload"]["revision"] == 6
 
 
@@ -128,7 +131,7 @@ async def test_unsubscribed_job_is_silent(gateway: Any, state: State) -> None:
     gateway.hub.offer(state(2, 2))
     newer = await watcher.next()
 
-    assert answer == {"type": "unsubscribed", "payload": {"job_id": str(ONE)}}
+    assert answer == {"type": "unsubscribed", "payload": {"job_id": str(ONE), "stream": "progress"}}
     assert newer["payload"]["job_id"] == str(TWO)
 
 
@@ -180,13 +183,17 @@ async def test_frame_over_16_kilobytes_ends_the_connection(gateway: Any) -> None
     assert watcher.socket.close_code == 1009
 
 
-async def test_other_site_can_not_open_a_socket(gateway: Any) -> None:
-    with pytest.raises(WSServerHandshakeError) as refused:
-        await gateway.watch(Origin="https://evil.example")
+async def test_page_of_another_site_gets_no_socket(gateway: Any, state: State) -> None:
+    gateway.hub.offer(state(1, 1))
+    foreign = await gateway.watch(Origin="https://evil.example")
     own = await gateway.watch(Origin=str(gateway.http.make_url("/")).rstrip("/"))
 
-    assert refused.value.status == 403
-    assert not own.socket.closed
+    closed = await foreign.socket.receive(timeout=5)
+    first = await own.next()
+
+    assert (closed.type, closed.data) == (WSMsgType.CLOSE, 4403)
+    assert json.loads(closed.extra) == {"reason": "not allowed", "retry": False}
+    assert first["type"] == "parent_job_progress"
 
 
 async def test_plain_request_to_the_socket_is_a_problem(gateway: Any) -> None:
@@ -240,7 +247,7 @@ class StalledClient:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
 
@@ -265,9 +272,9 @@ def stall() -> Iterator[Stall]:
 
 
 async def test_stalled_client_delays_nobody_and_is_cut_off(
-    gateway: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
+    gateway_with: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.005)
+    gateway = await gateway_with(flush_seconds=0.005)
     monkeypatch.setattr(connection, "STALLED_SECONDS", 1.0)
     stalled = stall(gateway.http.port)
     watcher = await gateway.watch()
@@ -283,14 +290,12 @@ async def test_stalled_client_delays_nobody_and_is_cut_off(
                 gateway.hub.offer(state(job, revision))
             received += len(await watcher.states_until(UUID(int=199), revision))
 
-    assert stalled.is_cut_off()
+    await eventually(stalled.is_cut_off)
     assert received >= 200 * revision
 
 
-async def test_stalled_client_holds_one_state_a_job(
-    gateway: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.001)
+async def test_stalled_client_holds_one_state_a_job(gateway_with: Any, state: State, stall: Stall) -> None:
+    gateway = await gateway_with(flush_seconds=0.001)
     stall(gateway.http.port)
     connections = gateway.http.app[sockets.CONNECTIONS]
     await eventually(lambda: len(connections) == 1)
@@ -301,7 +306,7 @@ async def test_stalled_client_holds_one_state_a_job(
         if revision % 10 == 0:
             await asyncio.sleep(0.001)
 
-    assert len(only.client.pending) <= 20
+    assert len(only.client.everything.dirty) <= 20
     assert only._transport.get_write_buffer_size() < 1_000_000
 
 

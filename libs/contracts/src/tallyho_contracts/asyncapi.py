@@ -18,22 +18,32 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True)
 class Route:
-    """Who sends a family of messages, and who receives it; `per_job`: the routing key ends with the job's id."""
+    """Who sends a family of messages, and who receives it, the one it is meant for first.
 
-    sender: str
-    receiver: str
+    `per_job`: the routing key ends with the job's id.
+    """
+
+    senders: tuple[str, ...]
+    receivers: tuple[str, ...]
     per_job: bool = False
 
 
 # By exchange and first word of the type, as the queues bind them.
 _ROUTES = {
-    (COMMANDS, "job"): Route("ws-gateway", "job-tracker"),
-    (COMMANDS, "crawl"): Route("job-tracker", "crawler"),
-    (COMMANDS, "document"): Route("ws-gateway", "crawler"),
-    (EVENTS, "crawl"): Route("crawler", "job-tracker"),
-    (EVENTS, "page"): Route("crawler", "job-tracker"),
-    (EVENTS, "document"): Route("crawler", "job-tracker"),
-    (EVENTS, "job"): Route("job-tracker", "ws-gateway", per_job=True),
+    (COMMANDS, "job"): Route(("ws-gateway",), ("job-tracker",)),
+    (COMMANDS, "crawl"): Route(("job-tracker",), ("crawler",)),
+    (COMMANDS, "document"): Route(("ws-gateway",), ("crawler",)),
+    (EVENTS, "crawl"): Route(("crawler",), ("job-tracker",)),
+    (EVENTS, "page"): Route(("crawler",), ("job-tracker",)),
+    (EVENTS, "document"): Route(("crawler",), ("job-tracker",)),
+    (EVENTS, "job"): Route(("job-tracker",), ("ws-gateway",), per_job=True),
+}
+# A gateway hears of new pages too, while it has clients of the old system.
+_OF_NEW_PAGES = Route(("crawler",), ("job-tracker", "ws-gateway"))
+_ROUTES_OF_TYPES = {
+    "job.log.v1": Route(("job-tracker", "crawler"), ("ws-gateway",), per_job=True),
+    "crawl.started.v1": _OF_NEW_PAGES,
+    "page.finished.v1": _OF_NEW_PAGES,
 }
 
 _DESCRIPTION = f"""\
@@ -71,6 +81,8 @@ def document(rows: Mapping[str, MessageType], *, version: str, examples: Mapping
 
 def route_of(row: MessageType) -> Route:
     """Who sends and who receives messages of this type. Raises LookupError for a family that nobody receives."""
+    if row.name in _ROUTES_OF_TYPES:
+        return _ROUTES_OF_TYPES[row.name]
     try:
         return _ROUTES[row.exchange or "", row.name.split(".")[0]]
     except KeyError:
@@ -117,7 +129,8 @@ def _operations(row: MessageType) -> dict[str, Part]:
         }
     send = {"action": "send", **shared, "bindings": _amqp({"mandatory": not route.per_job})}
     receive = {"action": "receive", **shared, "bindings": _amqp({"ack": not route.per_job})}
-    return {f"{route.sender}.send.{row.name}": send, f"{route.receiver}.receive.{row.name}": receive}
+    sent = {f"{sender}.send.{row.name}": send for sender in route.senders}
+    return sent | {f"{receiver}.receive.{row.name}": receive for receiver in route.receivers}
 
 
 def _messages(row: MessageType, examples: Mapping[str, Any]) -> dict[str, Part]:

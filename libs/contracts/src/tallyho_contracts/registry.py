@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tallyho_contracts import crawls, documents, jobs, pages, replies
+from tallyho_contracts import crawls, documents, jobs, logs, pages, replies
 from tallyho_contracts.event import Message
 
 EVENTS = "tallyho.events"
@@ -44,6 +44,7 @@ _ROWS = (
     MessageType("page.started.v1", pages.PageStarted, EVENTS),
     MessageType("page.finished.v1", pages.PageFinished, EVENTS),
     MessageType("job.progress.v1", jobs.JobState, EVENTS),
+    MessageType("job.log.v1", logs.JobLog, EVENTS),
     MessageType("job.create.reply.v1", jobs.JobCreated, None),
     MessageType("job.reply.v1", jobs.Job, None),
     MessageType("job.list.reply.v1", jobs.JobList, None),

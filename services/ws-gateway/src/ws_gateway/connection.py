@@ -2,24 +2,31 @@
 
 import asyncio
 import logging
-import secrets
 import socket
 import struct
 from contextlib import suppress
+from datetime import UTC, datetime
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from ws_gateway import frames
-from ws_gateway.hub import Client, Hub
+from ws_gateway.clients import Client, Pace
+from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
+from ws_gateway.hub import Hub
+from ws_gateway.keys import Key
+from ws_gateway.phases import TICK_SECONDS, Phases
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.1
 FRAMES_AT_ONCE = 256
+# What the kernel holds for a client is out of date when it is read at last; so is what the transport holds.
+UNSENT_BYTES = 16 * 1024
+# A client that has room for so much gets more documents.
+ROOM_BYTES = 64 * 1024
+HURRY_SECONDS = 0.02
 STALLED_SECONDS = 20.0
 PING_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
-RETRY_MS = (500, 5_000)
 
 
 class Connection:
@@ -28,81 +35,145 @@ class Connection:
     That keeps their order because the WebSocket is not compressed: aiohttp then writes before it waits.
     """
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport, hub: Hub) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_ack_window",
+        "_acked",
+        "_closing",
+        "_hub",
+        "_key",
+        "_loop",
+
+        "_phases",
+        "_ping_timer",
+        "_room",
+        "_sent",
+        "_stalled_since",
+        "_transport",
+        "_ws",
+        "client",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        hub: Hub,
+        phases: Phases,
+        *,
+        interval: float,
+        legacy: bool = False,
+        key: Key | None = None,
+    ) -> None:
         self._ws = ws
         self._transport = transport
         self._hub = hub
+        self._phases = phases
+        self._key = key
         self._loop = asyncio.get_running_loop()
-        self._phase = secrets.randbelow(1000) / 1000 * FLUSH_SECONDS  # so that not all clients flush at once
-        self._timer: asyncio.TimerHandle | None = None
-        self._ping_due = False
         self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
         self._stalled_since: float | None = None
-        self.client: Client = hub.join(self._wake)
+        self._closing: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+        self._ack_window: int | None = None
+        self._acked = self._sent = 0
+        bound_unsent(transport)
+        self.client: Client = hub.join(self._wake, interval, legacy=legacy)
 
     async def reply(self, frame: bytes) -> None:
         """Answer a client's frame; waits for this client only, who then can't send more."""
+        if self._closing:
+            return
+        self._sent += 1
+        self.client.default.wake()  # to notice if it does not take the answer
         await self._ws.send_frame(frame, WSMsgType.TEXT)
-        self._wake(urgent=False)  # to notice if it does not take the answer
 
-    async def close_for_restart(self) -> None:
-        """Close with 1012 and a time to come back that differs between clients; bounded."""
-        retry_ms = RETRY_MS[0] + secrets.randbelow(RETRY_MS[1] - RETRY_MS[0])
-        reason = f'{{"reason":"restarting","retry_ms":{retry_ms}}}'.encode()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._ws.close(code=WSCloseCode.SERVICE_RESTART, message=reason, drain=False)
-        except TimeoutError:
-            self._cut_off()
+    async def has_room(self) -> None:
+        """Wait until the client has taken most of what is queued for it."""
+        if self._room is None:
+            self._room = asyncio.Event()
+        while self.client.queued_bytes > ROOM_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    def expect_acks(self, window: int) -> None:
+        """From now on, be at most so many frames ahead of what the client has acknowledged."""
+        self._ack_window = window
+
+    def acknowledge(self, received: int) -> bool:
+        """The client has received so many frames; false if so many were never sent."""
+        if received > self._sent:
+            return False
+        self._acked = max(self._acked, received)
+        return True
+
+    def close(self, closing: Closing) -> asyncio.Task[None]:
+        """Begin to close with a reason; bounded, whatever the client does. What was to be sent is forgotten."""
+        if self._closing is None:
+            self._hub.leave(self.client)
+            self._closing = self._loop.create_task(self._close(closing))
+        return self._closing
 
     def end(self) -> None:
         """Free what this connection holds; a client that does not read its last bytes loses them."""
         self._hub.leave(self.client)
         self._ping_timer.cancel()
-        if self._timer:
-            self._timer.cancel()
         if self._transport.get_write_buffer_size():
             self._loop.call_later(CLOSE_SECONDS, self._cut_off)
 
-    def _wake(self, urgent: bool) -> None:  # noqa: FBT001  # the hub calls it with one argument
-        now = self._loop.time()
-        when = now if urgent else now + (self._phase - now) % FLUSH_SECONDS
-        if self._timer and when >= self._timer.when():
-            return
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._flush)
+    def _wake(self, pace: Pace, urgent: bool) -> None:  # noqa: FBT001  # a Wake
+        if urgent:
+            self._loop.call_soon(self._flush, pace)
+        else:
+            if pace.phase is None:
+                pace.phase = self._phases.deal(pace.interval)
+            pace.phase.add(self._flush, pace)
 
     def _ping(self) -> None:
-        # Code in a browser can't see the protocol's own pings.
-        self._ping_due = True
-        self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
-        self._wake(urgent=True)
-
-    def _flush(self) -> None:
-        self._timer = None
-        if self._ws.closed or self._transport.is_closing():
+        if self._key and self._key.has_expired(datetime.now(UTC)):
+            self.close(EXPIRED)
             return
-        if self._transport.get_write_buffer_size():
-            self._wait_or_abort()
+        # Code in a browser can't see the protocol's own pings.
+        self.client.put(frames.PING, urgent=True)
+        self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
+
+    def _flush(self, pace: Pace) -> None:
+        if self._closing or self._ws.closed or self._transport.is_closing():
+            return
+        if self.client.is_flooded:
+            log.warning("client closed: it takes too little of what it follows")
+            self.close(TOO_SLOW)
+            return
+        room = FRAMES_AT_ONCE if self._ack_window is None else self._ack_window - (self._sent - self._acked)
+        if room <= 0 or self._transport.get_write_buffer_size() > UNSENT_BYTES:
+            self._wait_or_close(pace)
             return
         self._stalled_since = None
-        batch = self.client.take(FRAMES_AT_ONCE)
-        if self._ping_due:
-            self._ping_due = False
-            batch.append(frames.on_the_wire(frames.PING))
-        self._transport.write(b"".join(batch))
-        if self.client.pending or self._transport.get_write_buffer_size():
-            self._wake(urgent=False)
+        if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
+            self._sent += len(batch)
+            self._transport.write(b"".join(batch) if len(batch) > 1 else batch[0])
+        if pace.dirty or self.client.queue:
+            self._loop.call_later(TICK_SECONDS, self._flush, pace)
+        if self._room is not None:
+            self._room.set()
 
-    def _wait_or_abort(self) -> None:
-        """The client has not taken what was written: it gets the newest states once it has, or is cut off."""
+    def _wait_or_close(self, pace: Pace) -> None:
+        """The client has not taken what was written: it gets the newest states once it has, or must resume."""
         now = self._loop.time()
         self._stalled_since = self._stalled_since or now
         if now - self._stalled_since < STALLED_SECONDS:
-            self._wake(urgent=False)
+            # What is queued holds up what comes after it; states only become newer.
+            wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
+            self._loop.call_later(wait, self._flush, pace)
         else:
-            log.warning("client aborted: it reads nothing pending=%s", len(self.client.pending))
+            log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
+            self.close(TOO_SLOW)
+
+    async def _close(self, closing: Closing) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._ws.close(code=closing.code, message=closing.text(), drain=False)
+        except TimeoutError:
             self._cut_off()
 
     def _cut_off(self) -> None:
@@ -111,3 +182,10 @@ class Connection:
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
+
+
+def bound_unsent(transport: asyncio.Transport) -> None:
+    """Keep the kernel from taking more than a client reads soon."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

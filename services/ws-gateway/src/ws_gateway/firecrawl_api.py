@@ -11,13 +11,13 @@ from tallyho_contracts.jobs import Job, JobCancel, JobCreated, JobGet, JobList, 
 from tallyho_contracts.pages import Page, PageList, PagesQuery, PageState
 
 from ws_gateway import firecrawl
+from ws_gateway.deps import DEPS
 from ws_gateway.firecrawl import CrawlCancelled, CrawlCreated, CrawlErrors, CrawlPage
 from ws_gateway.firecrawl_documents import documents_after
 from ws_gateway.firecrawl_options import CrawlRequest, refusals
 from ws_gateway.firecrawl_watch import states, watch
 from ws_gateway.http_api import ASK, Ask, body, idempotency_key, job_id, query
 from ws_gateway.problems import Problem, ProblemError, invalid
-from ws_gateway.sockets import HUB
 
 PREFIX = "/v2/"
 CANCEL_SECONDS = 10.0
@@ -72,7 +72,7 @@ async def cancel_crawl(request: web.Request) -> web.Response:
     if job.status is not JobStatus.CANCELLED and job.status.is_terminal:
         raise ProblemError(HTTPStatus.CONFLICT, "conflict", f"The crawl is {job.status} already.")
     with suppress(TimeoutError):  # it will be cancelled: nothing else can become of it
-        async with asyncio.timeout(CANCEL_SECONDS), aclosing(states(request.app[HUB], ask, crawl_id)) as changes:
+        async with asyncio.timeout(CANCEL_SECONDS), aclosing(states(request.app[DEPS], ask, crawl_id)) as changes:
             async for _ in changes:
                 pass
     return _json(CrawlCancelled())

@@ -14,12 +14,17 @@ from tallyho_contracts.jobs import Job, JobGet, JobState, JobStatus
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
+from ws_gateway.access import KEY, close_at_once, offered_protocols
+from ws_gateway.clients import Latest
+from ws_gateway.closing import TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, STALLED_SECONDS
+from ws_gateway.deps import DEPS, Deps
 from ws_gateway.firecrawl import state_of_crawl
 from ws_gateway.firecrawl_documents import documents_after
-from ws_gateway.http_api import ASK, Ask, job_id
-from ws_gateway.hub import Hub, state_of
-from ws_gateway.sockets import HUB
+from ws_gateway.frames import Stream
+from ws_gateway.http_api import Ask, job_id
+from ws_gateway.hub import state_of
+from ws_gateway.limits import NoPlaceError
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +35,28 @@ RETRY_SECONDS = 1.0
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """Tell a client of a crawl to its end; what it says itself is not listened to."""
-    crawl_id = job_id(request)
-    # Their JavaScript client names its key as a subprotocol, and gives up unless it is echoed.
-    offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if part.strip()]
+    deps, crawl_id, key = request.app[DEPS], job_id(request), request[KEY]
+    try:
+        with deps.places.taken(request.remote or "", key.name if key else None):
+            return await _serve(request, deps, crawl_id)
+    except NoPlaceError:
+        return await close_at_once(request, TOO_MANY_CONNECTIONS)
+
+
+async def _serve(request: web.Request, deps: Deps, crawl_id: UUID) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(
-        protocols=offered, compress=False, heartbeat=PING_SECONDS, max_msg_size=MAX_FRAME_BYTES, timeout=CLOSE_SECONDS
+        protocols=offered_protocols(request),  # their JavaScript client gives up unless its key is echoed
+        compress=False,
+        heartbeat=PING_SECONDS,
+        max_msg_size=MAX_FRAME_BYTES,
+        timeout=CLOSE_SECONDS,
     )
     await ws.prepare(request)
     if request.transport is None:  # it is gone already
         return ws
     line = _Line(ws, request.transport)
     request.app[WATCHERS].add(line)
-    telling = asyncio.create_task(_tell(line, request.app[HUB], request.app[ASK], crawl_id))
+    telling = asyncio.create_task(_tell(line, deps, crawl_id))
     try:
         async for _ in ws:
             pass
@@ -57,23 +72,34 @@ async def close_all(app: web.Application) -> None:
     await asyncio.gather(*(line.close(WSCloseCode.SERVICE_RESTART) for line in app[WATCHERS]))
 
 
-async def states(hub: Hub, ask: Ask, crawl_id: UUID) -> AsyncGenerator[JobState]:
+class _Newest:
+    """The newest state of one job, and whether it is news."""
+
+    def __init__(self) -> None:
+        self.latest: Latest | None = None
+        self.changed = asyncio.Event()
+
+    def offer(self, latest: Latest) -> None:
+        self.latest = latest
+        self.changed.set()
+
+
+async def states(deps: Deps, ask: Ask, crawl_id: UUID) -> AsyncGenerator[JobState]:
     """A job's state, then each newer one, without those that a newer one overtook; the last is terminal."""
-    changed = asyncio.Event()
-    client = hub.join(lambda _: changed.set())
+    newest = _Newest()
+    deps.hub.watch(crawl_id, newest)
     try:
-        hub.subscribe(client, crawl_id, None)
+        await deps.hear(Stream.PROGRESS, crawl_id)
         job: Job = await ask(JobGet(job_id=crawl_id))
-        hub.answer(client, state := state_of(job))
+        state = deps.hub.learn(state_of(job)).state
         yield state
         while not state.status.is_terminal:
-            await changed.wait()
-            changed.clear()
-            client.pending.clear()
-            if (newest := hub.newest(crawl_id)) and newest.state.revision > state.revision:
-                yield (state := newest.state)
+            await newest.changed.wait()
+            newest.changed.clear()
+            if newest.latest and newest.latest.revision > state.revision:
+                yield (state := newest.latest.state)
     finally:
-        hub.leave(client)
+        deps.hub.unwatch(crawl_id, newest)
 
 
 class _Line:
@@ -106,9 +132,9 @@ class _Line:
 WATCHERS = web.AppKey("firecrawl_watchers", set[_Line])
 
 
-async def _tell(line: _Line, hub: Hub, ask: Ask, crawl_id: UUID) -> None:
+async def _tell(line: _Line, deps: Deps, crawl_id: UUID) -> None:
     try:
-        await _tell_all(line, hub, _patient(ask), crawl_id)
+        await _tell_all(line, deps, _patient(deps.ask), crawl_id)
     except RequestRefused as refusal:
         with suppress(ClientConnectionResetError):
             await line.send("error", error=to_json(refusal.refused.message))
@@ -120,11 +146,11 @@ async def _tell(line: _Line, hub: Hub, ask: Ask, crawl_id: UUID) -> None:
         await line.close(WSCloseCode.INTERNAL_ERROR)
 
 
-async def _tell_all(line: _Line, hub: Hub, ask: Ask, crawl_id: UUID) -> None:
+async def _tell_all(line: _Line, deps: Deps, ask: Ask, crawl_id: UUID) -> None:
     job: Job = await ask(JobGet(job_id=crawl_id))
     markdown = job.options.markdown
     told: int | None = None
-    async with aclosing(states(hub, ask, crawl_id)) as changes:
+    async with aclosing(states(deps, ask, crawl_id)) as changes:
         async for state in changes:
             if told is None:
                 told = await _catch_up(line, ask, state, markdown=markdown)

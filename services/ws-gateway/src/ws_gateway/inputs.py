@@ -119,6 +119,12 @@ class SavedDocumentListParameters(_Parameters):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
+class EventParameters(_Parameters):
+    """The query of `GET /v1/jobs/{job_id}/events`."""
+
+    ticket: str | None = Field(default=None, description="In place of a key, for browsers; from `POST /v1/tickets`.")
+
+
 class PageListParameters(_Parameters):
     """The query of `GET /v1/jobs/{job_id}/pages`."""
 

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
-from tallyho_contracts.jobs import Job, JobList
+from tallyho_contracts.jobs import Job, JobList, JobState
 from tallyho_contracts.pages import PageList
 
+from ws_gateway.access import Ticket
 from ws_gateway.firecrawl import (
     ActiveCrawls,
     CrawlCancelled,
@@ -23,6 +24,7 @@ from ws_gateway.firecrawl import (
 from ws_gateway.firecrawl_options import CrawlRequest
 from ws_gateway.inputs import (
     DocumentListParameters,
+    EventParameters,
     JobListParameters,
     PageListParameters,
     SavedDocumentListParameters,
@@ -49,6 +51,7 @@ class Operation:
     body: type[BaseModel] | None = None
     idempotency_header: str | None = None
     error: type[BaseModel] = Problem
+    empty: tuple[int, ...] = ()
 
 
 _JOB = "/v1/jobs/{job_id}"
@@ -79,6 +82,11 @@ OPERATIONS = (
         {200: StoredDocument}, (404,),
     ),
     Operation(
+        "get", f"{_JOB}/events", "followJob", "A job's states as Server-Sent Events, until the last one",
+        {200: JobState}, (404, 429), query=EventParameters, empty=(204,),
+    ),
+    Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
+    Operation(
         "post", "/v2/crawl", "startCrawl", "Start a crawl, in the words of Firecrawl's v2 API", {200: CrawlCreated},
         (409, 413, 503), body=CrawlRequest, idempotency_header="x-idempotency-key", error=Failure,
     ),
@@ -98,8 +106,14 @@ OPERATIONS = (
         (502,), error=Failure,
     ),
 )  # fmt: skip
-# Any request may name a field that is wrong, meet our own fault, or wait for the tracker in vain.
-_ALWAYS = {Problem: (422, 500, 503), Failure: (400, 500)}
+# Any request may lack a key or a right, name a wrong field, meet our own fault, or wait for the tracker in vain.
+_ALWAYS = {Problem: (401, 403, 422, 500, 503), Failure: (400, 401, 403, 500)}
+_ABOUT = """\
+Live states come over the WebSocket at `/v1/ws`, which `/v1/asyncapi.json` describes.
+
+Where keys are configured, a request needs one with the scope `read` (GET, HEAD) or `write` (all others).
+"""
+_KEY = {"type": "http", "scheme": "bearer", "description": "An API key. Without configured keys none is needed."}
 
 
 def document() -> Schema:
@@ -114,12 +128,13 @@ def document() -> Schema:
             "title": "Tallyho",
             "version": "1",
             "summary": "Submit a crawl. Watch an exact document count, live.",
-            "description": "Live states come over the WebSocket at `/v1/ws`.",
+            "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "security": [{"key": []}, {}],
+        "components": {"schemas": schemas, "securitySchemes": {"key": _KEY}},
     }
 
 
@@ -149,6 +164,7 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
         }
     described["responses"] = {
         **{str(status): _reply(operation, status, model) for status, model in operation.replies.items()},
+        **{str(status): {"description": HTTPStatus(status).phrase} for status in operation.empty},
         **{str(status): _problem(operation, status) for status in _statuses_of_problems(operation)},
     }
     return described
@@ -164,6 +180,10 @@ def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema
         # A query is no component of its own: its properties become parameters.
         properties = schemas.pop(operation.query.__name__)["properties"]
         parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    if operation.name == "followJob":
+        about = "The newest revision that the client has: the `id` of the last event."
+        schema = {"type": "integer", "minimum": 0}
+        parameters.append({"name": "Last-Event-ID", "in": "header", "description": about, "schema": schema})
     if operation.idempotency_header:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         about = "The same key and body again return the first job; another body is a conflict."
@@ -176,6 +196,8 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is JobState:
+        content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}
     if operation.name == "submitJob":
         reply["headers"] = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}

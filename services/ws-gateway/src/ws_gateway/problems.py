@@ -50,8 +50,17 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """Raised by a handler; becomes the response."""
 
-    def __init__(self, status: HTTPStatus, code: str, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.headers = headers
         self.problem = Problem(title=status.phrase, status=status, detail=detail, code=code, errors=errors)
 
 
@@ -105,7 +114,7 @@ async def answer_problems(
     try:
         return await handler(request)
     except ProblemError as error:
-        return _response(error.problem)
+        return _response(error.problem, error.headers)
     except RequestRefused as error:
         return _response(refusal(error.refused).problem)
     except RequestTimedOut as error:
@@ -142,7 +151,8 @@ def _from_http(error: web.HTTPException) -> web.StreamResponse:
     return response
 
 
-def _response(problem: Problem) -> web.Response:
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+def _response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     body = problem.model_dump_json(exclude={"errors"} if not problem.errors else None).encode()
     return web.Response(status=problem.status, body=body, headers=headers, content_type="application/problem+json")

@@ -1,100 +1,80 @@
 """The WebSocket edge: handshake, the frames that clients send, and the end of all connections at a restart."""
 
 import asyncio
-import logging
-import socket
+import random
 from contextlib import suppress
-from uuid import UUID
 
-from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
-from tallyho_contracts.jobs import Job, JobGet
-from tallyho_contracts.replies import ErrorCode
-from tallyho_messaging.requests import RequestRefused, RequestTimedOut
+from aiohttp import ClientConnectionResetError, WSMsgType, web
 
-from ws_gateway import frames
+from ws_gateway.access import KEY, close_at_once
+from ws_gateway.closing import RESTARTING, TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, Connection
-from ws_gateway.frames import BadFrameError, Error, Subscribe, Unsubscribe
-from ws_gateway.http_api import ASK, Ask
-from ws_gateway.hub import MAX_SUBSCRIPTIONS, Hub, TooManySubscriptionsError, state_of
+from ws_gateway.deps import DEPS, Deps
+from ws_gateway.limits import NoPlaceError
+from ws_gateway.session import Session
 
-log = logging.getLogger(__name__)
+LEGACY_PATH = "/ws"
+# A client that is going to subscribe does so at once; until then it is not taken for one that follows every job.
+SILENCE_SECONDS = 0.25
 
-MAX_FRAME_BYTES = 16 * 1024
-# What the kernel holds for a client is out of date when it is read at last.
-UNSENT_BYTES = 16 * 1024
-
-HUB = web.AppKey("hub", Hub)
 CONNECTIONS = web.AppKey("connections", set[Connection])
+STOPPING = web.AppKey("stopping", asyncio.Event)
 
 
 async def websocket(request: web.Request) -> web.WebSocketResponse:
-    """Send the states of all jobs, or of those that the client subscribes to, until it leaves."""
+    """Send the states of all jobs, or what the client subscribes to, until it leaves."""
+    deps = request.app[DEPS]
+    if request.app[STOPPING].is_set():
+        return await close_at_once(request, RESTARTING)
+    key = request[KEY]
+    try:
+        with deps.places.taken(request.remote or "", key.name if key else None):
+            return await _serve(request, deps)
+    except NoPlaceError:
+        return await close_at_once(request, TOO_MANY_CONNECTIONS)
+
+
+async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(
-        compress=False, heartbeat=PING_SECONDS, max_msg_size=MAX_FRAME_BYTES, timeout=CLOSE_SECONDS
+        compress=False, heartbeat=PING_SECONDS, max_msg_size=deps.limits.frame_bytes, timeout=CLOSE_SECONDS
     )
     await ws.prepare(request)
     transport = request.transport
     if transport is None:  # it is gone already
         return ws
-    _bound_unsent(transport)
-    connection = Connection(ws, transport, request.app[HUB])
-    request.app[CONNECTIONS].add(connection)
+    connection = Connection(
+        ws,
+        transport,
+        deps.hub,
+        deps.phases,
+        interval=deps.flush_seconds,
+        legacy=request.path == LEGACY_PATH,
+        key=request[KEY],
+    )
+    session = Session(deps, connection)
+    connections = request.app[CONNECTIONS]
+    connections.add(connection)
+    settling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, deps.hub.settle, connection.client)
     try:
         with suppress(ClientConnectionResetError):
             async for message in ws:
-                await _answer(connection, request.app[HUB], request.app[ASK], message)
+                await session.receive(message.data if message.type is WSMsgType.TEXT else None)
     finally:
-        request.app[CONNECTIONS].discard(connection)
+        settling.cancel()
+        connections.discard(connection)
+        session.end()
         connection.end()
     return ws
 
 
-async def close_all(app: web.Application) -> None:
-    """Tell every client to come back, and when."""
-    await asyncio.gather(*(connection.close_for_restart() for connection in app[CONNECTIONS]))
+async def close_all(app: web.Application, *, seconds: float = 0.0) -> None:
+    """Tell every client to come back, and when: each at a moment of its own within so many seconds."""
+    app[STOPPING].set()
+    for stop in list(app[DEPS].on_stop):
+        stop()
 
+    async def close(connection: Connection) -> None:
+        await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311  # jitter
+        await connection.close(RESTARTING)
 
-def _bound_unsent(transport: asyncio.Transport) -> None:
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-
-
-async def _answer(connection: Connection, hub: Hub, ask: Ask, message: WSMessage) -> None:
-    """Carry out one frame; what is wrong with it is answered, and the connection stays open."""
-    if message.type is not WSMsgType.TEXT:
-        await connection.reply(frames.error(Error(code="not_text", message="Frames are text, with JSON in them.")))
-        return
-    try:
-        frame = frames.parse(message.data)
-        if isinstance(frame, Subscribe):
-            await _subscribe(connection, hub, ask, frame)
-        elif isinstance(frame, Unsubscribe):
-            hub.unsubscribe(connection.client, frame.payload.job_id)
-            await connection.reply(frames.unsubscribed(frame.payload.job_id))
-    except BadFrameError as bad:
-        await connection.reply(frames.error(bad.error))
-
-
-async def _subscribe(connection: Connection, hub: Hub, ask: Ask, frame: Subscribe) -> None:
-    """Register the interest first, then fetch the state: what changes between the two is not lost."""
-    job_id = frame.payload.job_id
-    try:
-        hub.subscribe(connection.client, job_id, frame.payload.revision)
-        job: Job = await ask(JobGet(job_id=job_id))
-    except TooManySubscriptionsError:
-        most = f"A connection may follow {MAX_SUBSCRIPTIONS} jobs."
-        raise BadFrameError(Error(code="too_many_subscriptions", message=most, job_id=job_id)) from None
-    except (RequestRefused, RequestTimedOut) as error:
-        hub.unsubscribe(connection.client, job_id)
-        raise BadFrameError(_refusal(error, job_id)) from None
-    if answer := hub.answer(connection.client, state_of(job)):
-        await connection.reply(frames.subscribed(answer))
-
-
-def _refusal(error: RequestRefused | RequestTimedOut, job_id: UUID) -> Error:
-    if isinstance(error, RequestTimedOut):
-        return Error(code="unavailable", message="The job tracker did not answer; subscribe again.", job_id=job_id)
-    refused = error.refused
-    field = "job_id" if refused.code is ErrorCode.NOT_FOUND else refused.field
-    return Error(code=refused.code, message=refused.message, field=field, job_id=job_id)
+    await asyncio.gather(*[close(connection) for connection in app[CONNECTIONS]])
