@@ -34,7 +34,18 @@ class CrawlOptions(Message):
         max_length=100,
         description="RE2 patterns searched in a found URL; none may match. Seeds are exempt.",
     )
+    match_path: bool = Field(default=False, description="Search the patterns in a URL's path only.")
     same_site: bool = Field(default=True, description="Follow only links to the seeds' hosts and ports (www. ignored).")
+    subdomains: bool = Field(default=False, description="Hosts below the seeds' hosts belong to their sites, too.")
+    outlinks: bool = Field(
+        default=False,
+        description="Also the pages elsewhere that the seeds' sites link to, whatever `include` says; not their links.",
+    )
+    below: tuple[Text, ...] = Field(
+        default=(),
+        max_length=100,
+        description="On the seeds' hosts, follow only links to one of these paths or below it. Seeds are exempt.",
+    )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
 
