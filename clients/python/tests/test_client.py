@@ -4,7 +4,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 from tallyho.client import Tallyho
-from tallyho.errors import GatewayUnreachable, JobNotFound, NotAGateway, RequestConflict, RequestInvalid
+from tallyho.errors import GatewayUnreachable, NotAGateway, NotFound, RequestConflict, RequestInvalid
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobStatus
 
@@ -61,9 +61,9 @@ async def test_conflict_and_unknown_job_have_their_own_errors(gateway: "GatewayD
         with pytest.raises(RequestConflict, match="another request"):
             await client.create_job(["http://site/"])
         for call in (client.job, client.cancel, client.pause, client.resume):
-            with pytest.raises(JobNotFound, match="no job"):
+            with pytest.raises(NotFound, match="no job"):
                 await call(UNKNOWN)
-        with pytest.raises(JobNotFound):
+        with pytest.raises(NotFound):
             await anext(client.watch(UNKNOWN))
 
 
