@@ -18,17 +18,18 @@ JOB completes to the ids of the newest jobs, which are asked of the gateway at T
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for a parser with all its commands; a positional argument JOB completes to the ids of jobs."""
-    for command in _with_commands(parser):
+    for command in with_commands(parser):
         for action in command._actions:  # argparse has no other way to its arguments
             if action.metavar == "JOB":
                 action.complete = shtab.cmd(JOBS)  # type: ignore[attr-defined]  # where shtab looks
     return shtab.complete(parser, shell)
 
 
-def _with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+def with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser, those of its commands, and theirs."""
     found = [parser]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                found += _with_commands(command)
+                found += with_commands(command)
     return found
