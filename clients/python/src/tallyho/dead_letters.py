@@ -23,6 +23,7 @@ from tallyho_messaging.dead_letters import read_letter
 from tallyho.terminal import printable
 
 DONE, UNSUCCESSFUL, UNREACHABLE = 0, 1, 3
+ONE_ID = "the id that `list` shows"
 EXIT_CODES = """exit codes: 0 done; 1 no such letter, or one that could not be replayed; 2 bad input; 3 the broker can't
 be reached (one line on stderr says why)"""
 
@@ -40,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return actions.add_parser(name, help=text, description=text, parents=[everywhere])
 
     add("list", "A line for each: id, time, queue where it died, type, job, reason.")
-    add("show", "Print the whole message.").add_argument("ids", metavar="ID", nargs=1)
+    add("show", "Print the whole message.").add_argument("ids", metavar="ID", nargs=1, help=ONE_ID)
     for name, text in (
         ("replay", "Publish again to the queue where it died; a message that was applied already changes nothing."),
         ("discard", "Drop for ever."),
     ):
         action = add(name, text)
-        action.add_argument("ids", metavar="ID", nargs="*")
+        action.add_argument("ids", metavar="ID", nargs="*", help=f"{ONE_ID}; any number of them")
         action.add_argument("--all", action="store_true", help="all that are there now")
 
 
