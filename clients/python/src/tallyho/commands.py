@@ -56,8 +56,9 @@ async def follow(client: Tallyho, job: Job, *, as_json: bool) -> int:
         last = await (print_states if as_json else show_states)(client, job)
     except asyncio.CancelledError:
         where = "" if client.url == DEFAULT_URL else f"--url {client.url} "
-        hint = f"Watch it: tallyho {where}watch {job.job_id}; stop it: tallyho {where}cancel {job.job_id}"
-        print(f"The job goes on. {hint}", file=sys.stderr)
+        print("The crawl goes on.", file=sys.stderr)
+        print(f"  watch it:  tallyho {where}watch {job.job_id}", file=sys.stderr)
+        print(f"  stop it:   tallyho {where}cancel {job.job_id}", file=sys.stderr)
         raise
     return DONE if last.status is JobStatus.COMPLETED else UNSUCCESSFUL
 
@@ -81,7 +82,7 @@ async def show_states(client: Tallyho, job: Job) -> JobState:
         async with aclosing(client.watch(job.job_id)) as states:
             async for last in states:
                 show(last)
-    print(f"{summary(last)}; job {last.job_id}")
+    print(summary(last) if console.is_terminal else f"{summary(last)}; job {last.job_id}")
     return last
 
 

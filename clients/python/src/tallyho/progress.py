@@ -94,17 +94,23 @@ def shown_on(console: Console, *, max_pages: int | None = None) -> Iterator[Show
 
         def show(state: JobState) -> None:
             pace.add(state)
+            moves = state.status is JobStatus.RUNNING and state.stalled_since is None
             bar.update(
                 task,
                 description="silent" if state.stalled_since else state.status,
                 completed=state.total_children - state.pending_children - state.running_children,
                 total=state.total_children,
                 documents=state.document_count,
-                rate=f"{pace.rate:,.0f}/s" if pace.rate >= 10 else f"{pace.rate:.1f}/s",
-                left=time_left(pace.seconds_left),
+                rate=per_second(pace.rate) if moves else "",
+                left=time_left(pace.seconds_left) if moves else "",
             )
 
         yield show
+
+
+def per_second(rate: float) -> str:
+    """A rate in words."""
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
 
 
 def time_left(seconds: float | None) -> str:
