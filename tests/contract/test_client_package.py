@@ -39,15 +39,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = folder / "venv" / "bin" / "python"
     packages = next((folder / "venv").glob("lib/python3*/site-packages"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    sources = [ROOT / "libs" / "contracts", ROOT / "clients" / "python"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
+    sources = [str(ROOT / "libs" / "contracts"), str(ROOT / "clients" / "python")]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
     subprocess.run([*pip, *build, *sources], check=True)
     for name in pinned():
         copy_installed(name, packages)
     wheels = sorted(folder.glob("*.whl"))
     assert [wheel.name.partition("-")[0] for wheel in wheels] == ["tallyho", "tallyho_contracts"]
-    subprocess.run([*pip, "--python", found, "install", "--no-deps", "--no-index", *wheels], check=True)
-    subprocess.run([*pip, "--python", found, "check"], check=True)
+    subprocess.run([*pip, "--python", str(found), "install", "--no-deps", "--no-index", *map(str, wheels)], check=True)
+    subprocess.run([*pip, "--python", str(found), "check"], check=True)
     return found
 
 
