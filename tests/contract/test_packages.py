@@ -34,7 +34,7 @@ def test_job_tracker_speaks_no_http() -> None:
 
 
 def test_client_installs_without_the_services() -> None:
-    assert requirements("tallyho") == {"aiohttp", "pydantic", "rich"}
+    assert requirements("tallyho") == {"aiohttp", "pydantic", "rich", "shtab"}
 
 
 @pytest.mark.parametrize("name", ["tallyho-crawler", "tallyho-job-tracker", "tallyho-ws-gateway", "tallyho"])

@@ -12,10 +12,25 @@ from uuid import UUID
 import pytest
 from aiohttp import WSMsgType, web
 from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.documents import StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
 
 JOB_ID = UUID("0191d3a0-0000-7000-8000-000000000001")
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
+
+
+STORED = StoredDocument(
+    document_id=UUID(int=7),
+    url="http://site/7",
+    title="Seven",
+    content="# Seven\n\x1b[2J lucky",
+    links=("http://site/8",),
+    content_hash="0" * 64,
+    status_code=200,
+    content_type="text/html",
+    created_at=NOON,
+    saved_at=NOON,
+)
 
 
 def state(revision: int, status: JobStatus = JobStatus.RUNNING, documents: int = 0) -> JobState:
@@ -61,7 +76,11 @@ class GatewayDouble:
         self.subscriptions: list[dict[str, Any]] = []
         self.pongs = 0
         self.sockets: set[web.WebSocketResponse] = set()
+        self.followers: dict[web.WebSocketResponse, int] = {}
         self.cut_documents_after: int | None = None
+        self.leave_out: int | None = None
+        self.key: str | None = None
+        self.close_next: list[tuple[int, str]] = []
         self._port = 0
         self._runner: web.AppRunner | None = None
         self._subscribed = asyncio.Event()
@@ -78,6 +97,7 @@ class GatewayDouble:
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
+        app.router.add_get("/v1/documents/{id}", self._document)
         app.router.add_get("/v1/ws", self._socket)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
@@ -92,11 +112,10 @@ class GatewayDouble:
 
     def drop(self) -> None:
         """Cut every connection, as a kill does."""
-        for socket in self.sockets:
-            transport = socket._req.transport if socket._req else None
-            if transport is not None:
-                transport.abort()
+        for socket in self.sockets | self.followers.keys():
+            cut(socket)
         self.sockets.clear()
+        self.followers.clear()
 
     async def subscribed(self) -> None:
         """Wait for the next subscription."""
@@ -110,6 +129,12 @@ class GatewayDouble:
         for socket in list(self.sockets):
             await self.send(socket, "parent_job_progress", new.model_dump(mode="json"))
 
+    async def save(self, documents: int) -> None:
+        """Have so many documents, and send the new ones to who follows them."""
+        self.document_count = documents
+        for socket in list(self.followers):
+            await self._send_documents(socket)
+
     async def send(self, socket: web.WebSocketResponse, kind: str, payload: dict[str, Any]) -> None:
         await socket.send_str(json.dumps({"type": kind, "payload": payload}))
 
@@ -117,6 +142,10 @@ class GatewayDouble:
     async def _refuse(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.refuse_next:
             return self.refuse_next.pop(0)
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            if request.path != "/v1/ws":
+                return problem(401, "unauthorized", "A valid key is needed.")
+            self.close_next = [(4401, '{"reason":"a valid key is needed","retry":false}')]
         answer: web.StreamResponse = await handler(request)
         return answer
 
@@ -144,19 +173,31 @@ class GatewayDouble:
         for ordinal in range(int(request.query.get("after", "0")) + 1, self.document_count + 1):
             if ordinal in self.skipped_ordinals:
                 continue
-            document = {
-                "document_id": str(UUID(int=ordinal)),
-                "ordinal": ordinal,
-                "source_url": f"http://site/{ordinal}",
-                "title": "Ω" * 500,
-                "saved_at": NOON.isoformat(),
-            }
-            await response.write(json.dumps(document).encode() + b"\n")
+            await response.write(json.dumps(document(ordinal)).encode() + b"\n")
             if ordinal == self.cut_documents_after:
                 self.cut_documents_after = None
                 assert request.transport is not None
                 request.transport.close()
         return response
+
+    async def _document(self, request: web.Request) -> web.Response:
+        if request.match_info["id"] != str(STORED.document_id):
+            return problem(404, "not_found", f"no document {request.match_info['id']}")
+        return web.Response(text=STORED.model_dump_json(), content_type="application/json")
+
+    async def _send_documents(self, socket: web.WebSocketResponse) -> None:
+        """In frames of three, the last document of one repeated in the next: a client must not take it twice."""
+        for first in range(self.followers[socket] + 1, self.document_count + 1, 2):
+            ordinals = [one for one in range(first, min(first + 3, self.document_count + 1)) if one != self.leave_out]
+            self.leave_out = None if self.leave_out and self.leave_out < first + 3 else self.leave_out
+            documents = [document(ordinal) for ordinal in ordinals]
+            await self.send(socket, "document_saved", {"job_id": str(JOB_ID), "documents": documents})
+            self.followers[socket] = ordinals[-1]
+            if self.cut_documents_after is not None and ordinals[-1] >= self.cut_documents_after:
+                self.cut_documents_after = None
+                self.followers.pop(socket)
+                cut(socket)
+                return
 
     async def _saved_documents(self, request: web.Request) -> web.Response:
         after = UUID(request.query.get("after", str(UUID(int=0))))
@@ -167,6 +208,10 @@ class GatewayDouble:
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        if self.close_next:
+            code, reason = self.close_next.pop(0)
+            await socket.close(code=code, message=reason.encode())
+            return socket
         async for message in socket:
             frame = json.loads(message.data) if message.type is WSMsgType.TEXT else {}
             if frame.get("type") == "pong":
@@ -174,6 +219,7 @@ class GatewayDouble:
             elif frame.get("type") == "subscribe":
                 await self._subscribe(socket, frame["payload"])
         self.sockets.discard(socket)
+        self.followers.pop(socket, None)
         return socket
 
     async def _subscribe(self, socket: web.WebSocketResponse, payload: dict[str, Any]) -> None:
@@ -186,6 +232,12 @@ class GatewayDouble:
             error = {"code": "not_found", "message": "no such job", "job_id": payload["job_id"], "field": "job_id"}
             await self.send(socket, "error", error)
             return
+        if payload.get("stream") == "document_saved":
+            self.document_requests += 1
+            self.followers[socket] = payload["ordinal"]
+            await self._send_documents(socket)
+            self._subscribed.set()
+            return
         up_to_date = payload.get("revision", -1) >= self.present.revision
         answer = {"job_id": str(JOB_ID), "revision": self.present.revision}
         await self.send(socket, "subscribed", answer | {"outcome": "up_to_date" if up_to_date else "snapshot"})
@@ -196,6 +248,23 @@ class GatewayDouble:
 
     def _as_job(self) -> Job:
         return Job(**self.present.model_dump(), seeds=("http://site/",), options=CrawlOptions())
+
+
+def document(ordinal: int) -> dict[str, Any]:
+    return {
+        "document_id": str(UUID(int=ordinal)),
+        "ordinal": ordinal,
+        "source_url": f"http://site/{ordinal}",
+        "title": "Ω" * 500,
+        "saved_at": NOON.isoformat(),
+    }
+
+
+def cut(socket: web.WebSocketResponse) -> None:
+    """Cut a connection, as a kill does."""
+    transport = socket._req.transport if socket._req else None
+    if transport is not None:
+        transport.abort()
 
 
 def problem(status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> web.Response:
@@ -224,15 +293,15 @@ class Command:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
+    async def start(self, *words: str, **env: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         start = asyncio.create_subprocess_exec
         return await start(
-            sys.executable, "-m", "tallyho", *words, stdout=pipe, stderr=pipe, env={"TALLYHO_URL": self._url}
+            sys.executable, "-m", "tallyho", *words, stdout=pipe, stderr=pipe, env={"TALLYHO_URL": self._url, **env}
         )
 
-    async def __call__(self, *words: str) -> Ran:
-        return await ended(await self.start(*words))
+    async def __call__(self, *words: str, **env: str) -> Ran:
+        return await ended(await self.start(*words, **env))
 
 
 async def ended(process: asyncio.subprocess.Process) -> Ran:

@@ -1,10 +1,12 @@
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from aiohttp import web
 from tallyho.client import Tallyho
-from tallyho.errors import GatewayUnreachable, JobNotFound, NotAGateway, RequestConflict, RequestInvalid
+from tallyho.crawl_rules import CrawlRules
+from tallyho.errors import CrawlUnsuccessful, GatewayUnreachable, NotAGateway, NotFound, RequestConflict, RequestInvalid
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobStatus
 
@@ -61,9 +63,9 @@ async def test_conflict_and_unknown_job_have_their_own_errors(gateway: "GatewayD
         with pytest.raises(RequestConflict, match="another request"):
             await client.create_job(["http://site/"])
         for call in (client.job, client.cancel, client.pause, client.resume):
-            with pytest.raises(JobNotFound, match="no job"):
+            with pytest.raises(NotFound, match="no job"):
                 await call(UNKNOWN)
-        with pytest.raises(JobNotFound):
+        with pytest.raises(NotFound):
             await anext(client.watch(UNKNOWN))
 
 
@@ -108,11 +110,27 @@ async def test_watch_yields_the_snapshot_then_newer_states_until_the_terminal_on
     async with Tallyho(gateway.url) as client:
         states = client.watch(gateway.job_id)
         revisions = [(await anext(states)).revision]
-        for new in (gateway.state(4, documents=3), gateway.state(7, JobStatus.COMPLETED, 5), gateway.state(8)):
+        for new in (gateway.state(4, documents=3), gateway.state(7, JobStatus.COMPLETED, 5)):
             await gateway.publish(new)
+            revisions.append((await anext(states)).revision)
         revisions += [state.revision async for state in states]
 
     assert revisions == [3, 4, 7]
+
+
+async def test_slow_watcher_gets_the_newest_state_not_those_before(gateway: "GatewayDouble") -> None:
+    gateway.present = gateway.state(1)
+    async with Tallyho(gateway.url) as client:
+        states = client.watch(gateway.job_id)
+        await anext(states)
+        for revision in range(2, 500):
+            await gateway.publish(gateway.state(revision))
+        async with asyncio.timeout(5):
+            await gateway.publish(gateway.state(500, JobStatus.COMPLETED))
+            seen = [state.revision async for state in states]
+
+    assert seen[-1] == 500
+    assert len(seen) < 50
 
 
 async def test_watch_drops_states_that_are_not_newer(gateway: "GatewayDouble") -> None:
@@ -196,6 +214,88 @@ async def test_documents_stream_goes_on_where_it_broke(gateway: "GatewayDouble")
 
     assert ordinals == list(range(1, 251))
     assert gateway.document_requests == 2
+
+
+async def test_live_documents_come_as_they_are_saved_and_end_with_the_job(gateway: "GatewayDouble") -> None:
+    gateway.document_count = 5
+    async with Tallyho(gateway.url) as client:
+        documents = client.documents(gateway.job_id, after=2, live=True)
+        ordinals = [(await anext(documents)).ordinal for _ in range(3)]
+        await gateway.save(8)
+        await gateway.publish(gateway.state(2, JobStatus.COMPLETED, 9))
+        await gateway.save(9)
+        ordinals += [document.ordinal async for document in documents]
+
+    assert ordinals == list(range(3, 10))
+
+
+async def test_live_documents_of_a_job_without_any_end_with_the_job(gateway: "GatewayDouble") -> None:
+    gateway.present = gateway.state(2, JobStatus.FAILED)
+    async with Tallyho(gateway.url) as client:
+        assert [document async for document in client.documents(gateway.job_id, live=True)] == []
+
+
+@pytest.mark.parametrize("fault", ["cut_documents_after", "leave_out"])
+async def test_live_documents_have_no_gap_and_no_repeat_when_something_is_lost(
+    gateway: "GatewayDouble", fault: str
+) -> None:
+    gateway.document_count = 30
+    gateway.present = gateway.state(2, JobStatus.COMPLETED, 30)
+    setattr(gateway, fault, 12)
+    async with Tallyho(gateway.url) as client:
+        ordinals = [document.ordinal async for document in client.documents(gateway.job_id, live=True)]
+
+    assert ordinals == list(range(1, 31))
+    assert gateway.document_requests == 2
+
+
+async def test_document_is_read_whole(gateway: "GatewayDouble") -> None:
+    async with Tallyho(gateway.url) as client:
+        document = await client.document(UUID(int=7))
+        with pytest.raises(NotFound, match="no document"):
+            await client.document(UNKNOWN)
+
+    assert document.content.startswith("# Seven")
+
+
+async def test_crawl_waits_to_the_end_and_tells_each_state(gateway: "GatewayDouble") -> None:
+    told: list[int] = []
+    async with Tallyho(gateway.url) as client:
+        crawling = asyncio.create_task(
+            client.crawl(
+                "http://site/", name="docs", max_pages=5, on_progress=lambda state: told.append(state.revision)
+            )
+        )
+        await gateway.subscribed()
+        await gateway.publish(gateway.state(2, JobStatus.COMPLETED, 7))
+        last = await crawling
+
+    assert (last.status, last.document_count, told[-1]) == (JobStatus.COMPLETED, 7, 2)
+    assert gateway.created[0][1] == {"seeds": ["http://site/"], "name": "docs", "options": {"max_pages": 5}}
+
+
+async def test_crawl_that_failed_raises_when_it_is_checked(gateway: "GatewayDouble") -> None:
+    gateway.present = gateway.state(2, JobStatus.FAILED).model_copy(update={"error": "no document was saved"})
+    async with Tallyho(gateway.url) as client:
+        assert (await client.crawl("http://site/")).status is JobStatus.FAILED
+        with pytest.raises(CrawlUnsuccessful, match="failed: no document was saved") as caught:
+            await client.crawl("http://site/", check=True)
+
+    assert caught.value.state.revision == 2
+
+
+async def test_rule_that_can_not_be_is_refused_before_anything_is_sent(gateway: "GatewayDouble") -> None:
+    async with Tallyho(gateway.url) as client:
+        with pytest.raises(RequestInvalid, match="max_pages: "):
+            await client.crawl("http://site/", max_pages=0)
+        with pytest.raises(TypeError, match="no rule 'max_page'; it has max_pages, "):
+            await client.crawl("http://site/", max_page=5)  # type: ignore[call-arg]
+
+    assert gateway.created == []
+
+
+def test_every_rule_of_the_contract_is_a_keyword() -> None:
+    assert CrawlRules.__annotations__.keys() == CrawlOptions.model_fields.keys()
 
 
 async def test_jobs_are_read_page_by_page(gateway: "GatewayDouble") -> None:

@@ -2,13 +2,18 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from tallyho.command_line import build_parser, main
+from aiohttp import web
+from tallyho import exits
+from tallyho.arguments import build_parser
+from tallyho.command_line import arguments_elsewhere, main, parser
+from tallyho.completion import with_commands
 from tallyho_contracts.jobs import JobState, JobStatus
 
 if TYPE_CHECKING:
@@ -28,22 +33,31 @@ async def test_crawl_exits_by_the_outcome(
 
     assert ran.code == code
     assert ran.out.startswith(f"{status}: 7 documents in 0.0 s; pages: 7 completed")
-    assert f"job {gateway.job_id}" in ran.err
+    assert ran.out.endswith(f"; job {gateway.job_id}\n")
+    assert ran.err == ""
 
 
 async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command: "Command") -> None:
     gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
-    options = "--max-pages 5 --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown"
+    options = (
+        "--max-pages none --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown "
+        "--no-same-site --subdomains --below /docs --match-path --outlinks"
+    )
     await command("crawl", "http://site/", "http://other/", *options.split(), "--name", "docs")
 
     assert gateway.created[0][1] == {
         "seeds": ["http://site/", "http://other/"],
         "name": "docs",
         "options": {
-            "max_pages": 5,
+            "max_pages": None,
             "max_depth": 0,
             "include": ["a", "b"],
             "exclude": ["c"],
+            "match_path": True,
+            "same_site": False,
+            "subdomains": True,
+            "outlinks": True,
+            "below": ["/docs"],
             "max_failures": 9,
             "markdown": False,
         },
@@ -52,53 +66,54 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
 
 async def test_json_prints_each_state_and_nothing_else(gateway: "GatewayDouble", command: "Command") -> None:
     process = await command.start("crawl", "http://site/", "--json")
-    await gateway.subscribed()
+    assert process.stdout is not None
+    lines = [await process.stdout.readline()]
     states = [gateway.state(2, documents=1), gateway.state(3, JobStatus.COMPLETED, 2)]
     for state in states:
         await gateway.publish(state)
+        lines.append(await process.stdout.readline())
     out, err = await process.communicate()
 
-    assert [JobState.model_validate_json(line) for line in out.splitlines()] == [gateway.state(1), *states]
-    assert (process.returncode, err) == (0, b"")
+    assert [JobState.model_validate_json(line) for line in lines] == [gateway.state(1), *states]
+    assert (process.returncode, out, err) == (0, b"", b"")
 
 
-async def test_progress_is_a_line_per_status_when_states_come_fast(
-    gateway: "GatewayDouble", command: "Command"
-) -> None:
+async def test_without_a_terminal_there_is_the_last_line_only(gateway: "GatewayDouble", command: "Command") -> None:
     process = await command.start("watch", str(gateway.job_id))
     await gateway.subscribed()
-    for revision in range(2, 50):
-        await gateway.publish(gateway.state(revision, documents=revision))
+    await gateway.publish(gateway.state(2, JobStatus.PAUSED, 20))
     await gateway.publish(gateway.state(50, JobStatus.COMPLETED, 50))
-    _, err = await process.communicate()
-    lines = err.decode().splitlines()
+    out, err = await process.communicate()
 
-    assert len(lines) < 10
-    assert lines[0].startswith("running: ")
-    assert lines[-1] == "completed: 50 documents; 0 pending, 0 running, 50 completed, 0 failed"
+    assert out.decode().splitlines() == [
+        f"completed: 50 documents in 0.0 s; pages: 50 completed, 0 failed, 0 skipped, 0 cancelled; job {gateway.job_id}"
+    ]
+    assert err == b""
 
 
-async def test_terminal_gets_a_live_bar_on_stderr(gateway: "GatewayDouble", command: "Command") -> None:
+async def on_a_terminal(gateway: "GatewayDouble", *words: str, output: str) -> str:
+    """What the command writes when this output of it is a terminal."""
     ours, theirs = pty.openpty()
-    gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
+    outputs = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE} | {output: theirs}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tallyho",
-        "watch",
-        str(gateway.job_id),
+        *(sys.executable, "-m", "tallyho", *words),
         env={"TALLYHO_URL": gateway.url, "TERM": "xterm-256color", "COLUMNS": "120"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=theirs,
+        **outputs,
     )
-    out, _ = await process.communicate()
+    await process.communicate()
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
+    return shown
 
+
+async def test_terminal_gets_a_live_line_on_stderr(gateway: "GatewayDouble") -> None:
+    gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
+    shown = await on_a_terminal(gateway, "watch", str(gateway.job_id), output="stderr")
+
+    assert f"job {gateway.job_id}" in shown
     assert "7 documents" in shown
     assert "7 of 7 pages" in shown
-    assert out.decode().count("\n") == 1
 
 
 async def test_interrupt_leaves_the_job_and_says_how_to_go_on(gateway: "GatewayDouble", command: "Command") -> None:
@@ -106,7 +121,7 @@ async def test_interrupt_leaves_the_job_and_says_how_to_go_on(gateway: "GatewayD
     await gateway.subscribed()
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    hint = err.decode().splitlines()[-1]
+    hint = err.decode()
 
     assert process.returncode == 130
     assert f"tallyho --url {gateway.url} watch {gateway.job_id}" in hint
@@ -123,7 +138,13 @@ async def test_interrupt_leaves_the_job_and_says_how_to_go_on(gateway: "GatewayD
         (["crawl", "http://site/", "--include", ""], "--include"),
         (["crawl", "http://site/", "--no-such-option"], "--no-such-option"),
         (["watch", "not-an-id"], "JOB"),
-        (["watch", UNKNOWN], "job_id"),
+        (["watch", UNKNOWN], "no job"),
+        (["document", UNKNOWN], "no document"),
+        (["document", "7"], "DOCUMENT"),
+        (["documents", str(UNKNOWN), "--after", "-1"], "--after"),
+        (["jobs", "--limit", "all"], "--limit"),
+        (["crawl", "http://site/", "--max-page", "5"], "--max-page"),
+        (["completion", "tcsh"], "SHELL"),
         (["cancel", UNKNOWN], "no job"),
         (["jobs", "--url", "localhost:8080"], "--url"),
         (["no-such-command"], "no-such-command"),
@@ -153,8 +174,57 @@ async def test_unreachable_gateway_is_one_line(gateway: "GatewayDouble", command
     await gateway.stop()
     ran = await command("jobs")
 
-    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
     assert gateway.url in ran.err
+
+
+async def test_other_web_server_is_one_line(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.refuse_next = [web.Response(text="<html>")]
+    ran = await command("jobs")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
+
+
+async def test_key_comes_from_the_environment(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.key = "secret"
+    let_in, refused = await command("jobs", TALLYHO_API_KEY="secret"), await command("jobs")
+
+    assert let_in.code == 0
+    assert (refused.code, refused.out, refused.err.count("\n")) == (4, "", 1)
+    assert "TALLYHO_API_KEY" in refused.err
+
+
+async def test_document_is_printed_as_text_or_whole(gateway: "GatewayDouble", command: "Command") -> None:
+    text, whole = await command("document", str(UUID(int=7))), await command("document", str(UUID(int=7)), "--json")
+
+    assert text.out == "# Seven\n\x1b[2J lucky\n"
+    assert json.loads(whole.out)["links"] == ["http://site/8"]
+
+
+async def test_text_of_a_document_can_not_steer_the_terminal(gateway: "GatewayDouble") -> None:
+    shown = await on_a_terminal(gateway, "document", str(UUID(int=7)), output="stdout")
+
+    assert "# Seven\r\n\\x1b[2J lucky" in shown
+
+
+async def test_followed_documents_are_printed_as_they_come(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.document_count = 3
+    process = await command.start("documents", str(gateway.job_id), "--follow", "--after", "1")
+    assert process.stdout is not None
+    lines = [await process.stdout.readline(), await process.stdout.readline()]
+    await gateway.publish(gateway.state(2, JobStatus.COMPLETED, 4))
+    await gateway.save(4)
+    out, _ = await process.communicate()
+
+    assert [json.loads(line)["ordinal"] for line in (*lines, *out.splitlines())] == [2, 3, 4]
+    assert process.returncode == 0
+
+
+async def test_jobs_can_be_limited(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.job_pages = 5
+    ran = await command("jobs", "--limit", "2", "--live")
+
+    assert ran.out.count("\n") == 2
 
 
 async def test_jobs_and_documents_are_listed(gateway: "GatewayDouble", command: "Command") -> None:
@@ -189,7 +259,7 @@ async def test_reader_that_has_seen_enough_ends_the_command_silently(
 
 
 def test_url_is_accepted_before_and_after_the_command() -> None:
-    parser = build_parser("http://from-environment")
+    parser = build_parser("http://from-environment", {}, {})
 
     assert parser.parse_args(["--url", "http://a", "jobs"]).url == "http://a"
     assert parser.parse_args(["jobs", "--url", "http://b"]).url == "http://b"
@@ -206,3 +276,27 @@ def test_up_without_its_packages_says_what_to_install(
     assert code == 2
     assert error.count("\n") == 1
     assert "tallyho[up]" in error
+
+
+def test_every_command_explains_each_of_its_arguments() -> None:
+    commands = with_commands(parser(arguments_elsewhere()))
+    arguments = [
+        (command.prog, argument.dest, argument.help)
+        for command in commands
+        for argument in command._actions
+        if not argument.choices or isinstance(argument.choices, tuple)  # a list of commands explains each by itself
+    ]
+
+    assert len(arguments) > 50
+    assert [(prog, name) for prog, name, text in arguments if not text] == []
+
+
+def test_help_gives_examples_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+
+    assert "examples:" in said
+    assert "TALLYHO_API_KEY" in said
+    codes = (exits.DONE, exits.UNSUCCESSFUL, exits.MISUSED, exits.UNREACHABLE, exits.DENIED, exits.INTERRUPTED)
+    assert all(re.search(rf"^  {code} ", said, re.MULTILINE) for code in codes)

@@ -20,9 +20,12 @@ from tallyho_messaging.dead_letter_queue import (
 )
 from tallyho_messaging.dead_letters import read_letter
 
-DONE, UNSUCCESSFUL, MISUSED = 0, 1, 2
-EXIT_CODES = """exit codes: 0 done; 1 no such letter, or one that could not be replayed; 2 bad input, or the broker
-can't be reached (one line on stderr says why)"""
+from tallyho.terminal import printable
+
+DONE, UNSUCCESSFUL, UNREACHABLE = 0, 1, 3
+ONE_ID = "the id that `list` shows"
+EXIT_CODES = """exit codes: 0 done; 1 no such letter, or one that could not be replayed; 2 bad input; 3 the broker can't
+be reached (one line on stderr says why)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return actions.add_parser(name, help=text, description=text, parents=[everywhere])
 
     add("list", "A line for each: id, time, queue where it died, type, job, reason.")
-    add("show", "Print the whole message.").add_argument("ids", metavar="ID", nargs=1)
+    add("show", "Print the whole message.").add_argument("ids", metavar="ID", nargs=1, help=ONE_ID)
     for name, text in (
         ("replay", "Publish again to the queue where it died; a message that was applied already changes nothing."),
         ("discard", "Drop for ever."),
     ):
         action = add(name, text)
-        action.add_argument("ids", metavar="ID", nargs="*")
+        action.add_argument("ids", metavar="ID", nargs="*", help=f"{ONE_ID}; any number of them")
         action.add_argument("--all", action="store_true", help="all that are there now")
 
 
@@ -72,7 +75,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return asyncio.run(act(arguments))
     except DeadLettersUnavailableError as error:
         print(f"tallyho: {error}", file=sys.stderr)
-        return MISUSED
+        return UNREACHABLE
 
 
 async def act(arguments: argparse.Namespace) -> int:
@@ -94,7 +97,7 @@ async def list_letters(queue: DeadLetterQueue) -> int:
         number += 1
         time = f"{letter.time.astimezone():%Y-%m-%d %H:%M:%S}" if letter.time else "-"
         words = (letter.id, time, letter.queue or "-", letter.type or "-", letter.job or "-", letter.reason)
-        print(_printable("  ".join(words), keep=""))
+        print(printable("  ".join(words)))
     if number == MOST_HELD:
         print(f"tallyho: these are the oldest {MOST_HELD}; there may be more", file=sys.stderr)
     return DONE
@@ -117,8 +120,8 @@ async def show(queue: DeadLetterQueue, wanted: set[str] | None) -> int:
             }
             for name, value in known.items():
                 said = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-                print(f"{name}: {_printable(said, keep='')}")
-            print("\n" + _printable(message.body.decode(errors="backslashreplace"), keep="\n\t"))
+                print(f"{name}: {printable(said)}")
+            print("\n" + printable(message.body.decode(errors="backslashreplace"), keep="\n\t"))
             return DONE
     return _unknown(wanted or set())
 
@@ -135,7 +138,7 @@ async def settle(queue: DeadLetterQueue, wanted: set[str] | None, *, replaying: 
             await (queue.replay(message, letter.queue) if replaying else queue.discard(message))
         except ReplayFailedError as error:
             failed += 1
-            print(f"tallyho: {_printable(letter.id, keep='')} not replayed: {error}", file=sys.stderr)
+            print(f"tallyho: {printable(letter.id)} not replayed: {error}", file=sys.stderr)
         else:
             done += 1
     print(f"{done} {'replayed' if replaying else 'discarded'}")
@@ -145,10 +148,5 @@ async def settle(queue: DeadLetterQueue, wanted: set[str] | None, *, replaying: 
 
 
 def _unknown(ids: set[str]) -> int:
-    print(_printable(f"tallyho: no dead letter {', '.join(sorted(ids))}", keep=""), file=sys.stderr)
+    print(printable(f"tallyho: no dead letter {', '.join(sorted(ids))}"), file=sys.stderr)
     return UNSUCCESSFUL
-
-
-def _printable(text: str, *, keep: str) -> str:
-    """The text without what could steer a terminal: anyone may have written it."""
-    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)

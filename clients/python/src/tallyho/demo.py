@@ -11,9 +11,10 @@ import asyncio
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tallyho_contracts.pages import PageState
 from tallyho.client import Tallyho
 from tallyho.documentation_site import reachable_pages, serve_folder, write_documentation_site
 from tallyho.errors import TallyhoError
-from tallyho.progress import shown_on, summary
+from tallyho.progress import lines, shown_on, summary
 from tallyho.system import System, SystemOptions, running_system
 from tallyho.up import interrupted_by_signals, say
 
@@ -111,7 +112,9 @@ async def crawl(system: System, url: str, options: CrawlOptions, reachable: int 
     async with Tallyho(system.url) as client:
         job = await client.create_job([url], options=options, name="demo")
         last: JobState = job
-        with shown_on(Console()) as show:
+        console = Console()
+        shown = shown_on(console) if console.is_terminal else nullcontext(lines(say, clock=time.monotonic))
+        with shown as show:
             async for state in client.watch(job.job_id):
                 show(last := state)
         say(summary(last))

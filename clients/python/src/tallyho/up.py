@@ -14,6 +14,15 @@ from tallyho_backing_services import BackingServicesError
 
 from tallyho.system import MakePlan, SystemOptions, plan_system, running_system
 
+EPILOG = """examples:
+  tallyho up
+  tallyho up --port 9000 --crawlers 4 --allow-private-addresses
+
+The broker and the database are those at AMQP_URL and DATABASE_URL where these are set; otherwise private ones are
+started, and end with the system, whose jobs and documents end with them. What dies is started again.
+
+exit codes: 0 stopped, 2 bad input, or something can't be started (one line on stderr says what)"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `tallyho up`."""

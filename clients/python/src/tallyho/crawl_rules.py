@@ -1,0 +1,38 @@
+"""The rules of a crawl as keyword arguments."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from pydantic import ValidationError
+from tallyho_contracts.crawls import CrawlOptions
+
+from tallyho.errors import FieldError, RequestInvalid
+
+
+class CrawlRules(TypedDict, total=False):
+    """What `crawl` and `create_job` take as keywords; CrawlOptions says what each means. Left out: the default."""
+
+    max_pages: int | None
+    max_depth: int | None
+    include: Sequence[str]
+    exclude: Sequence[str]
+    match_path: bool
+    same_site: bool
+    subdomains: bool
+    outlinks: bool
+    below: Sequence[str]
+    max_failures: int | None
+    markdown: bool
+
+
+def crawl_options(given: Mapping[str, object]) -> CrawlOptions:
+    """The rules that were given, checked; raises RequestInvalid, or TypeError for a name that is none of a rule."""
+    for name in given:
+        if name not in CrawlOptions.model_fields:
+            raise TypeError(f"a crawl has no rule {name!r}; it has {', '.join(CrawlOptions.model_fields)}")
+    try:
+        return CrawlOptions.model_validate(given)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        errors = tuple(FieldError(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults)
+        raise RequestInvalid("", code="invalid", errors=errors) from error
