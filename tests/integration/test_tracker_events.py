@@ -8,7 +8,7 @@ import pytest
 from crawling import check_every_state
 from job_tracker.handlers import on_events
 from job_tracker.requests import list_pages
-from tallyho_contracts.crawls import CrawlCancel, CrawlStopped
+from tallyho_contracts.crawls import CrawlCancel, CrawlStart, CrawlStopped
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCancel, JobPause, JobStatus
 from tallyho_contracts.pages import Outcome, PagesQuery, PageState
@@ -303,6 +303,32 @@ async def test_job_whose_failure_came_before_its_creation_says_why_too(tracker: 
 
     job = await tracker.job(job_id)
     assert (job.status, job.error) == (JobStatus.FAILED, "no document was saved: 1 x http_404")
+
+
+async def test_job_whose_events_came_before_its_creation_is_running(tracker: Tracker) -> None:
+    job_id = uuid4()
+    await tracker.apply(saved(job_id, "a"))
+
+    await tracker.create(job_id)
+
+    job = await tracker.job(job_id)
+    assert (job.status, job.document_count) == (JobStatus.RUNNING, 1)
+
+
+@pytest.mark.parametrize("seeds", [("a", "b"), ()], ids=["start confirmed", "start not confirmed"])
+async def test_job_that_failed_too_often_before_its_creation_is_stopped(
+    tracker: Tracker, seeds: tuple[str, ...]
+) -> None:
+    job_id = uuid4()
+    confirmed = [started(job_id, *seeds)] if seeds else [claimed(job_id, "b")]
+    await tracker.apply(*confirmed, finished(job_id, "a", Outcome.FAILED))
+
+    await tracker.create(job_id, max_failures=0)
+
+    job = await tracker.job(job_id)
+    commands = {type(event.data): event.data.revision for event in await tracker.commands(job_id)}
+    assert (job.status, job.error) == (JobStatus.CANCELLING, "1 pages failed, more than max_failures = 0")
+    assert commands[CrawlCancel] == job.revision > commands[CrawlStart]
 
 
 async def test_paused_job_stays_paused_and_ends_with_its_last_page(tracker: Tracker) -> None:
