@@ -1,4 +1,4 @@
-"""Crawls made up by hypothesis: a plan, and what comes of it when it is carried out, without any code of the services."""
+"""Crawls made up by hypothesis: a plan, and what comes of it, without any code of the services."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

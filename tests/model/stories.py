@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from hypothesis import strategies as st
+from model.crawl_plans import Crawl, CrawlPlan, carry_out, crawl_plans
 from tallyho_contracts.crawls import CrawlStopped
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCancel, JobCreate, JobPause, JobResume
 from tallyho_contracts.pages import Outcome, PageFinished
-
-from model.crawl_plans import Crawl, CrawlPlan, carry_out, crawl_plans
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ import pytest
 from crawling import check_every_state
 from hypothesis import given
 from job_tracker.rules import PAGE_STATES
+from model.profiles import examples
+from model.stories import Action, Ask, Story, Tell, crawls_of, stories
+from model.tracker_oracle import Watched, documents_named, pages_named
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCreate, JobState, JobStatus
 from tallyho_contracts.pages import PageState
@@ -19,10 +22,6 @@ from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
 from tallyho_postgres.pool import Pool, open_pool
 from tracking import SEED, Tracker
-
-from model.profiles import examples
-from model.stories import Action, Ask, Story, Tell, crawls_of, stories
-from model.tracker_oracle import Watched, documents_named, pages_named
 
 pytestmark = pytest.mark.timeout(0)  # what fails is made smaller first; the database has time limits of its own
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
 
+from model.crawl_plans import Crawl
 from tallyho_contracts.crawls import CrawlCancel, CrawlPause, CrawlResume, CrawlStart, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCancel, JobCreate, JobPause, JobResume, JobStatus
 from tallyho_contracts.pages import Outcome, PageFinished, PageStarted, PageState
 from tallyho_contracts.replies import ErrorCode
-
-from model.crawl_plans import Crawl
 
 LIVE = {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED}
 
@@ -70,7 +69,9 @@ class Watched:
     def is_over(self) -> bool:
         """Whether it was told the end of each page that the crawl ever had, and that there are no other seeds."""
         told = self.events
-        ends = {page for page, state in pages_named(told).items() if state not in (PageState.PENDING, PageState.RUNNING)}
+        ends = {
+            page for page, state in pages_named(told).items() if state not in (PageState.PENDING, PageState.RUNNING)
+        }
         return ends == set(self.crawl.pages) and any(isinstance(event, CrawlStarted) for event in told)
 
     def tell(self, numbers: Iterable[int]) -> Self:
