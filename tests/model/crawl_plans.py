@@ -12,7 +12,7 @@ from tallyho_contracts.event import Message
 from tallyho_contracts.pages import Outcome, PageFinished, PageStarted, PageState, SpawnedPage
 from tracking import NOON, document_id, spawned
 
-REASONS = {
+REASONS: dict[Outcome, list[str | None]] = {
     Outcome.COMPLETED: [None],
     Outcome.FAILED: ["http_404", "timeout"],
     Outcome.SKIPPED: ["robots", "redirect"],
@@ -56,7 +56,7 @@ class CrawlPlan:
 @st.composite
 def planned_pages(draw: st.DrawFn, number: int) -> PlannedPage:
     """The page of this number in its plan; the first one is a seed."""
-    outcome = draw(st.sampled_from(Outcome))
+    outcome: Outcome = draw(st.sampled_from(Outcome))
     return PlannedPage(
         found_on=draw(st.none() | st.integers(0, number - 1)) if number else None,
         outcome=outcome,

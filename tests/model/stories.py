@@ -72,7 +72,8 @@ def _arrivals(draw: st.DrawFn, number: int, crawl: Crawl) -> list[tuple[int, Act
     timed.append((created, Ask(number, JobCreate)))
     if crawl.plan.cancelled:
         timed.append((created + draw(moments), Ask(number, JobCancel)))
-    requests = st.sampled_from([JobPause, JobResume, JobCreate])
+    kinds: list[type[Message]] = [JobPause, JobResume, JobCreate]
+    requests = st.sampled_from(kinds)
     for request, moment in draw(st.lists(st.tuples(requests, moments), max_size=4)):
         timed.append((begin + moment, Ask(number, request)))
     return timed

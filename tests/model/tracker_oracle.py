@@ -10,7 +10,7 @@ from tallyho_contracts.crawls import CrawlCancel, CrawlPause, CrawlResume, Crawl
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCancel, JobCreate, JobPause, JobResume, JobStatus
-from tallyho_contracts.pages import Outcome, PageFinished, PageStarted, PageState
+from tallyho_contracts.pages import PageFinished, PageStarted, PageState
 from tallyho_contracts.replies import ErrorCode
 
 LIVE = {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED}
@@ -108,7 +108,7 @@ class Watched:
 
     @property
     def _has_too_many_failures(self) -> bool:
-        failed = {event.job_id for event in self.events if _is_failure(event)}
+        failed = [state for state in pages_named(self.events).values() if state is PageState.FAILED]
         limit = self.crawl.plan.max_failures
         return limit is not None and len(failed) > limit
 
@@ -119,7 +119,3 @@ class Watched:
         if self.status is JobStatus.CANCELLING:
             return JobStatus.CANCELLED
         return JobStatus.COMPLETED if documents_named(self.events) else JobStatus.FAILED
-
-
-def _is_failure(event: Message) -> bool:
-    return isinstance(event, PageFinished) and event.outcome is Outcome.FAILED
