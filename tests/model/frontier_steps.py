@@ -99,9 +99,9 @@ class Story:
 
 @st.composite
 def webs(draw: st.DrawFn) -> Web:
-    """Up to eight pages on two hosts, which link anywhere, fail at first, redirect to one another or are missing."""
+    """Up to twelve pages on two hosts, which link anywhere, fail at first, redirect to one another or are missing."""
     hosts = st.sampled_from(["http://one.test", "http://two.test"])
-    urls = [f"{draw(hosts)}/{number}" for number in range(draw(st.integers(2, 8)))]
+    urls = [f"{draw(hosts)}/{number}" for number in range(draw(st.integers(2, 12)))]
     any_page, hiccups = st.sampled_from(urls), st.integers(0, 2)
     plain = st.builds(WebPage, links=st.lists(any_page, max_size=5).map(tuple), hiccups=st.just(0) | hiccups)
     missing = st.builds(WebPage, missing=st.just(True), hiccups=hiccups)
@@ -138,7 +138,8 @@ def stories(draw: st.DrawFn) -> Story:
         st.builds(Command, crawl, st.sampled_from([CrawlPause, CrawlResume, CrawlCancel]), st.sampled_from([1, 1, -1])),
         st.builds(Die, worker),
     )
-    return Story(web, crawls, (Start(0), *draw(st.lists(step, max_size=40))))
+    size = draw(st.integers(0, 40))
+    return Story(web, crawls, (Start(0), *draw(st.lists(step, min_size=size, max_size=size))))
 
 
 @dataclass

@@ -6,7 +6,7 @@ THOROUGH = "thorough"
 
 settings.register_profile(
     THOROUGH,
-    max_examples=1_500,
+    max_examples=1_000,
     deadline=None,
     print_blob=True,
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),

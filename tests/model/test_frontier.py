@@ -49,7 +49,7 @@ TABLES = (
 )
 EMPTY = "; ".join(f"DELETE FROM {table}" for table in TABLES)
 RETRY_SECONDS = 5.0
-# More than eight pages need, each with two retries.
+# More than twelve pages in a row need, each with two retries.
 MOST_ROUNDS = 50
 # Longer than any example: a lease ends when a step says so.
 LEASE = timedelta(hours=1)
@@ -223,6 +223,9 @@ def check_end(frontier: Frontier, number: int) -> None:
     assert rules.allow(web, ledger.saved)
     if rules.max_pages is None:
         assert {page.url for page in ledger.finished.values()} == set(found)
+    if rules.max_pages is None and rules.max_depth is not None:
+        # Without a limit it does not matter how deep a page was found, and is not always the least.
+        assert {page.url: page.depth for page in ledger.finished.values()} == found
 
 
 @examples(60)

@@ -146,10 +146,10 @@ class Outbox:
                 relays = [self.processes[number] for number in numbers]
                 await asyncio.gather(*(relay.begin() for relay in relays))
                 await asyncio.gather(*(relay.rest() for relay in relays))
-            case Meets(process=number, number=which, fate=fate):
-                process = self.processes[number]
-                if under_way := process.under_way:
-                    await process.meet(under_way[which % len(under_way)], fate)
+            case Meets(number=number, fate=fate):
+                if under_way := self.books.under_way:
+                    message = under_way[number % len(under_way)]
+                    await self.processes[message.process].meet(message, fate)
             case Expire():
                 await self.pool.execute(EXPIRE)
                 self.books.expire()
