@@ -126,7 +126,8 @@ def stories(draw: st.DrawFn) -> Story:
     crawl, worker = st.integers(0, len(crawls) - 1), st.integers(0, WORKERS - 1)
     workers = st.sampled_from([(0,), (1,), (0, 1)])
     few = st.integers(1, 4)
-    claim, finish = st.builds(Claim, workers, few, few, few), st.builds(Finish, workers, few, few, st.booleans())
+    claim = st.builds(Claim, workers, st.sampled_from([8, 2, 1]), few, few)
+    finish = st.builds(Finish, workers, few, few, st.booleans())
     step = st.one_of(
         claim,
         finish,
@@ -142,25 +143,26 @@ def stories(draw: st.DrawFn) -> Story:
     return Story(web, crawls, (Start(0), *draw(st.lists(step, min_size=size, max_size=size))))
 
 
+Slot = tuple[str, int]
+
+
 @dataclass
 class Leases:
     """Who may fetch and close what: the last that claimed a slot, until it gives it back or its lease has ended."""
 
     running: set[UUID] = field(default_factory=set)
-    living: set[int] = field(default_factory=set)
-    owners: dict[tuple[str, int], int] = field(default_factory=dict)
-    epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    living: set[UUID] = field(default_factory=set)
+    owners: dict[Slot, UUID] = field(default_factory=dict)
+    epochs: dict[Slot, int] = field(default_factory=dict)
 
-    def claimed(self, worker: int, lanes: Iterable[Lane]) -> None:
+    def claimed(self, worker: UUID, lanes: Iterable[Lane]) -> None:
         """A living worker was given lanes: of running jobs, and of slots that no living worker had."""
         for lane in lanes:
             slot = lane.origin, lane.slot
             assert lane.job_id in self.running
             assert self.owners.get(slot) not in self.living, "a slot is leased twice"
             assert lane.epoch > self.epochs.get(slot, 0)
-            self.epochs[slot] = lane.epoch
-        # Only now: of two lanes at one slot, the second would be leased twice.
-        self.owners |= {(lane.origin, lane.slot): worker for lane in lanes}
+            self.owners[slot], self.epochs[slot] = worker, lane.epoch
 
     def may_close(self, lane: Lane) -> bool:
         """Whether nobody has claimed the lane's slot since."""
@@ -170,8 +172,3 @@ class Leases:
         """The lane's slot is free for all."""
         if self.may_close(lane):
             self.owners.pop((lane.origin, lane.slot), None)
-
-    def died(self, worker: int) -> None:
-        """What a worker owned falls to all."""
-        self.living.discard(worker)
-        self.owners = {slot: owner for slot, owner in self.owners.items() if owner != worker}
