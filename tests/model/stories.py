@@ -68,14 +68,14 @@ def _arrivals(draw: st.DrawFn, number: int, crawl: Crawl) -> list[tuple[int, Act
     copies = draw(st.lists(st.tuples(st.integers(0, size - 1), moments), max_size=size))
     told = [*enumerate(delays), *copies]
     timed: list[tuple[int, Action]] = [(begin + event + delay, Tell(((number, event),))) for event, delay in told]
-    created = begin + draw(st.just(0) | moments) - 1
+    created = begin + draw(st.sampled_from([0, 0, size // 2, size])) - 1
     timed.append((created, Ask(number, JobCreate)))
     if crawl.plan.cancelled:
         timed.append((created + draw(moments), Ask(number, JobCancel)))
-    kinds: list[type[Message]] = [JobPause, JobResume, JobCreate]
+    kinds: list[type[Message]] = [JobPause, JobPause, JobResume, JobCreate]
     requests = st.sampled_from(kinds)
-    for request, moment in draw(st.lists(st.tuples(requests, moments), max_size=4)):
-        timed.append((begin + moment, Ask(number, request)))
+    for request, moment in draw(st.lists(st.tuples(requests, moments), max_size=5)):
+        timed.append((created + moment - 1, Ask(number, request)))
     return timed
 
 
