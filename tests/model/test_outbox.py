@@ -182,7 +182,7 @@ def event_of(type_: int) -> OutboxEvent:
     return OutboxEvent(event_id, "anywhere", f"type-{type_}", f"type-{type_}", f"body of {event_id}".encode())
 
 
-@examples(300)
+@examples(200)
 @given(steps=steps)
 async def test_what_was_committed_is_published_and_nothing_else_whoever_dies(
     pools: tuple[Pool, Pool], steps: list[Step]
