@@ -16,7 +16,6 @@ from crawler.deps import Deps
 from crawler.frontier import DocumentContent, Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work, start_crawl
 from crawler.known_urls import KnownUrls
-from frontier_checks import pass_time
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.outbox import Relay
@@ -191,51 +190,6 @@ class SimulatedWorker:
         self.held.clear()
         async with self.deps.pool.acquire() as connection:
             await store.remove_worker(connection, self.worker_id)
-
-
-@dataclass
-class Chance:
-    """Several simulated workers that do one random thing after another; some die, and some of those come back."""
-
-    rng: random.Random
-    pool: Pool
-    web: Web
-    workers: list[SimulatedWorker] = field(default_factory=list)
-    late: list[Work] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.workers = [self._worker() for _ in range(self.rng.randint(1, 4))]
-
-    def _worker(self) -> SimulatedWorker:
-        return SimulatedWorker(crawler_deps(self.pool), self.web, retry_delay=self.rng.choice((0.0, 5.0)))
-
-    async def step(self) -> None:
-        """Do the next random thing."""
-        number = self.rng.randrange(len(self.workers))
-        worker = self.workers[number]
-        match self.rng.choices(("claim", "finish", "die", "leave", "late"), (10, 12, 1, 1, 1))[0]:
-            case "finish" if worker.held:
-                await on_work(worker.deps, worker.finish_some(self.rng))
-            case "claim" | "finish":
-                await worker.claim(
-                    lanes=self.rng.randint(1, 6),
-                    lanes_per_origin=self.rng.randint(1, 4),
-                    pages_per_lane=self.rng.randint(1, 4),
-                )
-                if not any(each.held for each in self.workers):
-                    await pass_time(self.pool, 4)
-            case "die":
-                # Its visits are committed later, when its slots may be another's.
-                self.late.append(worker.finish())
-                await self.pool.execute(
-                    "UPDATE workers SET alive_until = now() - interval '1 second' WHERE worker_id = $1",
-                    worker.worker_id,
-                )
-                self.workers[number] = self._worker()
-            case "leave":
-                await worker.leave()
-            case _ if self.late:
-                await on_work(worker.deps, self.late.pop())
 
 
 async def crawl_at_once(chances: Sequence[random.Random], pool: Pool, web: Web) -> int:

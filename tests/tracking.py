@@ -176,12 +176,6 @@ class MadeUpCrawl:
         """How many pages ended so."""
         return list(self.outcomes.values()).count(outcome)
 
-    def is_known(self, told: Iterable[Message]) -> bool:
-        """Whether who was told these events knows that the crawl is over."""
-        told = list(told)
-        closed = {event.job_id for event in told if isinstance(event, PageFinished)}
-        return len(closed) == len(self.outcomes) and any(isinstance(event, CrawlStarted) for event in told)
-
 
 def made_up_crawl(random: Random, job_id: UUID, pages: int) -> MadeUpCrawl:
     """A crawl of `pages` pages: some fail, some are skipped, at least one gives a document."""

@@ -9,7 +9,6 @@ from crawler.deps import Deps
 from crawler.handlers import CANCELLED_AT_ONCE, on_commands, on_work
 from frontier_checks import Ledgers, check_frontier, events
 from made_up_web import (
-    Chance,
     SimulatedWorker,
     Web,
     WebPage,
@@ -221,35 +220,6 @@ async def test_seed_that_is_no_url_is_named_and_the_others_are_crawled(deps: Dep
     assert {seed.url for seed in started.rejected} == {"ftp://site.test/", "http://["}
     assert all(isinstance(seed, RejectedSeed) and seed.reason for seed in started.rejected)
     assert len(ledgers.of[job_id].open) == 1
-
-
-async def test_job_can_be_cancelled_and_paused_at_any_moment(deps: Deps, ledgers: Ledgers) -> None:
-    for number in range(8):
-        rng = random.Random(number)
-        web = random_web(rng, pages=20, hosts=[f"{host}.web-{number}.test" for host in range(2)])
-        seeds = sorted(web)[:2]
-        rules = {"max_pages": rng.choice((None, 8)), "max_depth": rng.choice((None, 2))}
-        job_id, spared = random_id(rng), await start(deps, *seeds, job_id=random_id(rng))
-        chance = Chance(rng, deps.pool, web)
-        steps = [CrawlPause, CrawlResume, CrawlCancel] if rng.random() < 0.5 else [CrawlCancel]
-        commands: list[CrawlStart | CrawlCommand] = [
-            command_type(job_id=job_id, revision=revision) for revision, command_type in enumerate(steps, 2)
-        ]
-        options = CrawlOptions(same_site=False, **rules)
-        commands.insert(rng.choice((0, 0, 0, 1)), CrawlStart(job_id=job_id, revision=1, seeds=seeds, options=options))
-        for next_command in commands:
-            await command(deps, next_command)
-            for _ in range(rng.randint(0, 12)):
-                await chance.step()
-                await ledgers.check()
-        await ledgers.check()
-        while ledgers.of[spared].open:
-            await chance.step()
-            await ledgers.check()
-
-        assert ledgers.of[job_id].open == set()
-        assert ledgers.of[job_id].starts == 1
-        assert ledgers.of[spared].saved == good_pages(web, seeds)
 
 
 async def test_commands_and_workers_at_the_same_time_lose_nothing(deps: Deps, ledgers: Ledgers) -> None:

@@ -1,28 +1,14 @@
 """A depth limit: the crawl goes level by level, so that what it reaches does not depend on the order of the visits."""
 
-import random
-
 import pytest
 from crawler.deps import Deps
 from crawler.handlers import on_work
 from frontier_checks import Ledgers, check_frontier, pass_time
-from made_up_web import (
-    Chance,
-    SimulatedWorker,
-    Web,
-    WebPage,
-    crawler_deps,
-    depths,
-    good_pages,
-    random_id,
-    random_web,
-    start,
-)
+from made_up_web import SimulatedWorker, Web, WebPage, crawler_deps, start
 from tallyho_postgres.pool import Pool
 
 # Each at a site, and so in a lane, of its own.
 A, B, C, D, E = (f"http://{name}.test/" for name in "abcde")
-MOST_STEPS = 2_000
 
 
 @pytest.fixture
@@ -33,27 +19,6 @@ def deps(crawler_pool: Pool) -> Deps:
 @pytest.fixture
 def ledgers(crawler_pool: Pool) -> Ledgers:
     return Ledgers(crawler_pool)
-
-
-@pytest.mark.parametrize("group", range(3))
-async def test_what_is_reached_within_a_depth_is_what_breadth_first_search_reaches(
-    deps: Deps, ledgers: Ledgers, group: int
-) -> None:
-    for number in range(10):
-        rng = random.Random(10 * group + number)
-        web = random_web(rng, pages=20, hosts=[f"{host}.web-{number}.test" for host in range(2)], trouble=0.6)
-        seed, max_depth = rng.choice(sorted(web)), rng.randint(1, 4)
-        job_id = await start(deps, seed, job_id=random_id(rng), max_depth=max_depth)
-        chance = Chance(rng, deps.pool, web)
-        for _ in range(MOST_STEPS):
-            await chance.step()
-            await check_frontier(deps.pool)
-            if not await deps.pool.fetchval("SELECT count(*) FROM queue"):
-                break
-        await ledgers.check()
-
-        assert ledgers.of[job_id].saved == good_pages(web, [seed], max_depth)
-        assert {page.url: page.depth for page in ledgers.of[job_id].finished.values()} == depths(web, [seed], max_depth)
 
 
 async def test_no_page_is_offered_before_all_less_deep_ones_are_closed(deps: Deps) -> None:

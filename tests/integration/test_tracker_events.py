@@ -1,15 +1,13 @@
 """The crawler's events, in every order and number of copies: what the tracker makes of them."""
 
 from datetime import timedelta
-from random import Random
 from uuid import uuid4
 
 import pytest
 from crawling import check_every_state
 from job_tracker.handlers import on_events
 from job_tracker.requests import list_pages
-from tallyho_contracts.crawls import CrawlCancel, CrawlStopped
-from tallyho_contracts.event import Message
+from tallyho_contracts.crawls import CrawlCancel, CrawlStart, CrawlStopped
 from tallyho_contracts.jobs import JobCancel, JobPause, JobStatus
 from tallyho_contracts.pages import Outcome, PagesQuery, PageState
 from tallyho_messaging.wire import event_of
@@ -18,16 +16,11 @@ from tracking import (
     NOON,
     Tracker,
     claimed,
-    disturbed,
-    document_id,
     finished,
-    made_up_crawl,
     saved,
     spawned,
     started,
 )
-
-EXAMPLES = 50
 
 
 @pytest.fixture
@@ -91,57 +84,6 @@ async def test_newest_save_describes_a_document(tracker: Tracker, hours: tuple[i
         await tracker.apply(saved(job_id, "a", title=f"At {hour}", at=NOON + timedelta(hours=hour)))
 
     assert [document.title for document in await tracker.documents(job_id)] == ["At 2"]
-
-
-async def test_every_delivery_of_a_crawl_gives_its_final_state_once(tracker: Tracker) -> None:
-    for example in range(EXAMPLES):
-        random = Random(example)
-        job_id = await tracker.create()
-        crawl = made_up_crawl(random, job_id, pages=random.randint(1, 25))
-        told: list[Message] = []
-
-        for batch in disturbed(random, crawl.events):
-            await tracker.apply(*batch)
-            told += batch
-            assert (await tracker.job(job_id)).status.is_terminal == crawl.is_known(told), f"example {example}"
-
-        job = await tracker.job(job_id)
-        documents = await tracker.documents(job_id)
-        check_every_state(tracker.progress.states[job_id])
-        assert tracker.progress.states[job_id][-1].revision == job.revision, f"example {example}"
-        assert job.status is JobStatus.COMPLETED
-        assert job.completed_children == job.document_count == crawl.count(Outcome.COMPLETED), f"example {example}"
-        assert job.failed_children == crawl.count(Outcome.FAILED), f"example {example}"
-        assert job.skipped_children == crawl.count(Outcome.SKIPPED), f"example {example}"
-        assert job.total_children == len(crawl.outcomes), f"example {example}"
-        assert [document.ordinal for document in documents] == list(range(1, job.document_count + 1))
-        assert {document.document_id for document in documents} == {
-            document_id(name) for name, outcome in crawl.outcomes.items() if outcome is Outcome.COMPLETED
-        }
-        assert all(document.content_hash for document in documents)
-
-
-async def test_events_that_came_before_the_creation_count(tracker: Tracker) -> None:
-    for example in range(10):
-        random = Random(example)
-        job_id = uuid4()
-        crawl = made_up_crawl(random, job_id, pages=10)
-        batches = disturbed(random, crawl.events)
-        early = random.randint(1, len(batches))
-
-        for batch in batches[:early]:
-            await tracker.apply(*batch)
-        announced_early = list(tracker.progress.states[job_id])
-        await tracker.create(job_id)
-        for batch in batches[early:]:
-            await tracker.apply(*batch)
-
-        job = await tracker.job(job_id)
-        check_every_state(tracker.progress.states[job_id])
-        assert announced_early == []
-        assert job.status is JobStatus.COMPLETED, f"example {example}"
-        assert job.document_count == crawl.count(Outcome.COMPLETED), f"example {example}"
-        assert job.total_children == len(crawl.outcomes), f"example {example}"
 
 
 async def test_job_is_not_over_before_its_seeds_are_confirmed(tracker: Tracker) -> None:
@@ -303,6 +245,32 @@ async def test_job_whose_failure_came_before_its_creation_says_why_too(tracker: 
 
     job = await tracker.job(job_id)
     assert (job.status, job.error) == (JobStatus.FAILED, "no document was saved: 1 x http_404")
+
+
+async def test_job_whose_events_came_before_its_creation_is_running(tracker: Tracker) -> None:
+    job_id = uuid4()
+    await tracker.apply(saved(job_id, "a"))
+
+    await tracker.create(job_id)
+
+    job = await tracker.job(job_id)
+    assert (job.status, job.document_count) == (JobStatus.RUNNING, 1)
+
+
+@pytest.mark.parametrize("seeds", [("a", "b"), ()], ids=["start confirmed", "start not confirmed"])
+async def test_job_that_failed_too_often_before_its_creation_is_stopped(
+    tracker: Tracker, seeds: tuple[str, ...]
+) -> None:
+    job_id = uuid4()
+    confirmed = [started(job_id, *seeds)] if seeds else [claimed(job_id, "b")]
+    await tracker.apply(*confirmed, finished(job_id, "a", Outcome.FAILED))
+
+    await tracker.create(job_id, max_failures=0)
+
+    job = await tracker.job(job_id)
+    commands = {type(event.data): event.data.revision for event in await tracker.commands(job_id)}
+    assert (job.status, job.error) == (JobStatus.CANCELLING, "1 pages failed, more than max_failures = 0")
+    assert commands[CrawlCancel] == job.revision > commands[CrawlStart]
 
 
 async def test_paused_job_stays_paused_and_ends_with_its_last_page(tracker: Tracker) -> None:

@@ -32,9 +32,9 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
             if not tally.is_empty
         ]
         changed = await store.advance_jobs(connection, steps, at=now)
-        cancels = _cancels(steps, changed, now)
-        await outbox.add(connection, cancels)
-    deps.relay.offer(cancels)
+        stops = cancels(steps, changed, now)
+        await outbox.add(connection, stops)
+    deps.relay.offer(stops)
     deps.progress.announce(changed)
     for before, after in steps:
         tell(deps, before, after)
@@ -71,8 +71,8 @@ async def explained(connection: Connection, job: Job) -> Job:
     return replace(job, error=nothing_saved(await store.failure_reasons(connection, job.job_id)))
 
 
-def _cancels(steps: Sequence[tuple[Job, Job]], changed: Sequence[Job], now: datetime) -> list[outbox.OutboxEvent]:
-    """Tell the crawler to stop the jobs that this batch gave too many failures."""
+def cancels(steps: Sequence[tuple[Job, Job]], changed: Sequence[Job], now: datetime) -> list[outbox.OutboxEvent]:
+    """The commands to stop the jobs that these steps found to have too many failures."""
     stopped = {
         after.job_id
         for before, after in steps

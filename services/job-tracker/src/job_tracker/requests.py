@@ -30,7 +30,7 @@ from tallyho_postgres import outbox
 from job_tracker import store
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
-from job_tracker.handlers import explained, tell
+from job_tracker.handlers import cancels, explained, tell
 from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
 
 
@@ -79,14 +79,15 @@ async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
                 _refuse(ErrorCode.CONFLICT, f"job {request.job_id} exists", field="job_id")
             # The same request came twice: whoever did it first may have died before it could answer.
             return JobCreated(job=job_view(known[0]), created=True)
-        if job.start_confirmed:
-            # Its events came first: it may be done already.
-            after = await explained(connection, state_after(job, Tally(), now))
-            [job] = await store.advance_jobs(connection, [(job, after)], at=now)
         start = CrawlStart(job_id=job.job_id, revision=job.revision, seeds=request.seeds, options=request.options)
-        command = crawl_command(start, job.job_id, now)
-        await outbox.add(connection, [command])
-    deps.relay.offer([command])
+        commands = [crawl_command(start, job.job_id, now)]
+        if job.started_at is not None:
+            # Its events came first: it may be done already, or have to be stopped.
+            step = job, await explained(connection, state_after(job, Tally(), now))
+            [job] = await store.advance_jobs(connection, [step], at=now)
+            commands += cancels([step], [job], now)
+        await outbox.add(connection, commands)
+    deps.relay.offer(commands)
     deps.progress.announce([job])
     deps.say(job.job_id, LogLevel.INFO, f"submitted with {len(job.seeds)} seeds")
     return JobCreated(job=job_view(job), created=True)

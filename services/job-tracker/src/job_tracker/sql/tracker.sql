@@ -3,8 +3,11 @@
 INSERT INTO jobs (job_id) SELECT unnest($1::uuid[]) ON CONFLICT (job_id) DO NOTHING
 
 -- name: lock_jobs
--- Lock jobs in the order of their ids, before anything of theirs is touched. Returns their rows.
-SELECT * FROM jobs WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
+-- Lock jobs in the order of their ids, before anything of theirs is touched. Returns their rows; none, and none is locked,
+-- when one is missing: whoever held the others while it waits for that one's row could be waited for in turn.
+SELECT * FROM jobs
+WHERE job_id = ANY($1::uuid[]) AND (SELECT count(*) FROM jobs WHERE job_id = ANY($1::uuid[])) = cardinality($1::uuid[])
+ORDER BY job_id FOR UPDATE
 
 -- name: add_documents
 -- Insert the documents of a batch that their job has not counted yet, numbered after its last one. The jobs are locked.
