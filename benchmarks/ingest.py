@@ -38,7 +38,7 @@ async def run(stage: Stage, parts: Iterable[str], *, rounds: int, quick: bool) -
     if "latency" in parts:
         rates = (1_000,) if quick else (100, 1_000, 5_000, int(maximum / 2))
         cells = [Cell(*one) for one in product(rates, (1, 100), (1,) if quick else (1, 2))]
-        _print_latency(rounds, await measure_cells(stage, cells, seconds=3 if quick else 8, rounds=rounds))
+        _print_latency(rounds, await measure_cells(stage, cells, seconds=3 if quick else 6, rounds=rounds))
     if "jobs" in parts:
         _print_growth("jobs", await by_jobs(stage, (1, 100, 1_000), events=events, rounds=rounds))
     if "documents" in parts:
