@@ -39,10 +39,10 @@ class StoppedError(Exception):
 
 
 class Received(NamedTuple):
-    """One event and the message that brought it."""
+    """A message and what was read in it."""
 
-    event: AnyEvent
     delivery: AbstractIncomingMessage
+    items: list[AnyEvent | Malformed]
 
 
 @dataclass
@@ -134,33 +134,33 @@ class Consumer:
             await acknowledge_all(applied)
 
     async def _process(self, deliveries: list[AbstractIncomingMessage]) -> None:
-        good: list[Received] = []
-        for delivery in deliveries:
-            for item in decode(delivery.body, delivery.content_type, delivery.type):
+        received = [Received(one, decode(one.body, one.content_type, one.type)) for one in deliveries]
+        good: list[AnyEvent] = []
+        for delivery, items in received:
+            for item in items:
                 if isinstance(item, Malformed):
                     await self._bury(delivery, item.body, item.reason)
                 else:
-                    good.append(Received(item, delivery))
+                    good.append(item)
         for start in range(0, len(good), self.batch_events):
-            await self._apply(good[start : start + self.batch_events])
+            await self._apply(good[start : start + self.batch_events], received)
 
-    async def _apply(self, batch: Sequence[Received]) -> None:
+    async def _apply(self, events: Sequence[AnyEvent], received: Sequence[Received]) -> None:
         attempt = 1
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             try:
-                return await self.handle([received.event for received in batch])
+                return await self.handle(events)
             except Exception as error:  # the edge of the loop: hold, split, retry or dead-letter
                 reason = f"{type(error).__name__}: {error}"
                 if self.is_transient(error):
-                    log.warning("holding %d events queue=%s error=%s", len(batch), self.queue, reason)
-                elif len(batch) > 1:
-                    await self._apply(batch[: len(batch) // 2])
-                    return await self._apply(batch[len(batch) // 2 :])
+                    log.warning("holding %d events queue=%s error=%s", len(events), self.queue, reason)
+                elif len(events) > 1:
+                    await self._apply(events[: len(events) // 2], received)
+                    return await self._apply(events[len(events) // 2 :], received)
                 elif attempt == ATTEMPTS:
-                    log.exception("event can't be applied queue=%s id=%s", self.queue, batch[0].event.id)
-                    body = batch[0].event.model_dump_json().encode()
-                    return await self._bury(batch[0].delivery, body, reason)
+                    log.exception("event can't be applied queue=%s id=%s", self.queue, events[0].id)
+                    return await self._bury(_origin(events[0], received), events[0].model_dump_json().encode(), reason)
                 else:
                     attempt += 1
             await self._pause(backoff)
@@ -184,6 +184,11 @@ class Consumer:
         except TimeoutError:
             return
         raise StoppedError
+
+
+def _origin(event: AnyEvent, received: Sequence[Received]) -> AbstractIncomingMessage:
+    """The message that brought an event. Looked for only when it can't be applied, since that is rare."""
+    return next(delivery for delivery, items in received if any(item is event for item in items))
 
 
 def _size(delivery: AbstractIncomingMessage) -> int:
