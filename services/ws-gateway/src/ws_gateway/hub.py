@@ -113,13 +113,10 @@ class Hub:
     def narrow(self, client: Client) -> None:
         """From now on a client gets only what it subscribes to."""
         if client.is_silent:
-            _leave_crowd(client)
             client.is_silent = False
-            client.everything = None
+            self._end_everything(client)
             client.clear()
-            self._everything.discard(client)
             self._legacy.discard(client)
-            self._wide.discard(client)
             self.on_interest()
 
     def subscribe(self, client: Client, job_id: UUID, revision: int | None, interval: float | None = None) -> None:
@@ -157,6 +154,7 @@ class Hub:
         _leave_crowd(client)
         pending = dict(client.everything.dirty) if client.everything else {}
         self.narrow(client)
+        self._end_everything(client)
         pace = client.everything = Pace(client.wake, interval or client.default.interval)
         pace.is_held = True
         client.floors = revisions
@@ -183,12 +181,17 @@ class Hub:
     def unsubscribe_all(self, client: Client) -> None:
         """Send only the jobs that the client has subscribed to."""
         if not client.is_silent:
-            _leave_crowd(client)
-            client.everything = None
-            client.floors = {}
-            self._everything.discard(client)
-            self._wide.discard(client)
+            self._end_everything(client)
             self.on_interest()
+
+    def _end_everything(self, client: Client) -> None:
+        _leave_crowd(client)
+        if client.everything:
+            client.everything.clear()  # its flush may be on its way
+        client.everything = None
+        client.floors = {}
+        self._everything.discard(client)
+        self._wide.discard(client)
 
     def add_crowd(self, pace: Pace) -> None:
         """Have every newer state sent at this pace, for as many clients as there are."""
