@@ -1,16 +1,29 @@
-"""What the crawler answers when it is asked what it saved for a job, over the real broker."""
+"""What the crawler answers when it is asked what it saved, over the real broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
-from crawler.requests import answer
+from crawler import store, urls
+from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
+from crawler.requests import BATCH_BYTES, answer
 from mailboxes import open_mailbox_of
-from tallyho_contracts.documents import SavedDocumentList, SavedDocumentsQuery
+from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.documents import (
+    DocumentGet,
+    DocumentsGet,
+    SavedDocumentList,
+    SavedDocumentsQuery,
+    StoredDocument,
+    StoredDocuments,
+)
+from tallyho_contracts.pages import Outcome
+from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.connection import Amqp
-from tallyho_messaging.requests import Requester, serve
+from tallyho_messaging.requests import Requester, RequestRefused, serve
 from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.pool import Pool
 
@@ -72,3 +85,96 @@ async def test_request_does_not_reach_the_commands(amqp: Amqp, amqp_url: str, cr
         await ask(requester, uuid4())
 
         assert commands.is_empty
+
+
+NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
+
+
+async def save_page(pool: Pool, url: str, content: str) -> UUID:
+    """Save a page as a worker does; returns the document's id."""
+    kept = DocumentContent(
+        title="Title",
+        content=content,
+        links=("https://example.com/a", "https://example.com/b"),
+        content_hash="0f",
+        status_code=203,
+        content_type="text/html; charset=utf-8",
+        etag='"1"',
+        last_modified=None,
+    )
+    lane = Lane(uuid4(), urls.origin(url), 0, 1, CrawlOptions())
+    page = QueuedPage(lane, depth=0, seq=0, page_id=uuid4(), url=url, redirects=0, attempts=0)
+    async with pool.acquire() as connection, connection.transaction():
+        await store.save_documents(connection, [Visit(page, Outcome.COMPLETED, document=kept)], at=NOON)
+    return urls.document_id(url)
+
+
+async def get_many(requester: Requester, *document_ids: UUID) -> StoredDocuments:
+    reply = await requester.request(DocumentsGet(document_ids=document_ids), subject=UUID(int=0), timeout=10)
+    assert isinstance(reply, StoredDocuments)
+    return reply
+
+
+async def test_document_is_returned_with_all_that_is_kept(amqp: Amqp, crawler: Pool) -> None:
+    document_id = await save_page(crawler, "https://example.com/", "# Title\n\n“Näh” 🦊")
+    async with Requester.open(amqp) as requester:
+        reply = await requester.request(DocumentGet(document_id=document_id), subject=UUID(int=0), timeout=10)
+
+    assert reply == StoredDocument(
+        document_id=document_id,
+        url="https://example.com/",
+        title="Title",
+        content="# Title\n\n“Näh” 🦊",
+        links=("https://example.com/a", "https://example.com/b"),
+        content_hash="0f",
+        status_code=203,
+        content_type="text/html; charset=utf-8",
+        etag='"1"',
+        created_at=NOON,
+        saved_at=NOON,
+    )
+
+
+async def test_document_that_is_not_stored_is_refused(amqp: Amqp, crawler: Pool) -> None:
+    async with Requester.open(amqp) as requester:
+        with pytest.raises(RequestRefused) as refusal:
+            await requester.request(DocumentGet(document_id=uuid4()), subject=UUID(int=0), timeout=10)
+
+    assert refusal.value.refused.code is ErrorCode.NOT_FOUND
+
+
+async def test_documents_come_in_the_order_asked_for(amqp: Amqp, crawler: Pool) -> None:
+    saved = [await save_page(crawler, f"https://example.com/{number}", "text") for number in range(50)]
+    asked = [*reversed(saved), uuid4(), saved[0]]
+    async with Requester.open(amqp) as requester:
+        reply = await get_many(requester, *asked)
+
+    assert [document.document_id for document in reply.documents] == [*reversed(saved), saved[0]]
+    assert reply.answered == len(asked)
+
+
+async def test_reply_is_of_moderate_size_and_says_where_to_go_on(amqp: Amqp, crawler: Pool) -> None:
+    half = "x" * (BATCH_BYTES // 2)
+    sizes = ["short", half, half, "x" * (BATCH_BYTES * 2), "short", "short"]
+    asked = [await save_page(crawler, f"https://example.com/{number}", text) for number, text in enumerate(sizes)]
+    replies: list[StoredDocuments] = []
+    async with Requester.open(amqp) as requester:
+        while (answered := sum(reply.answered for reply in replies)) < len(asked):
+            replies.append(await get_many(requester, *asked[answered:]))
+
+    assert [[len(one.content) for one in reply.documents] for reply in replies] == [
+        [5, len(half)],
+        [len(half)],
+        [BATCH_BYTES * 2],
+        [5, 5],
+    ]
+    assert not any(one.truncated for reply in replies for one in reply.documents)
+
+
+async def test_document_too_large_for_a_message_is_cut_off(amqp: Amqp, crawler: Pool) -> None:
+    document_id = await save_page(crawler, "https://example.com/", "\n" * 9_000_000)
+    async with Requester.open(amqp) as requester:
+        reply = await requester.request(DocumentGet(document_id=document_id), subject=UUID(int=0), timeout=10)
+
+    assert reply.truncated
+    assert 6_000_000 < len(reply.content) < 6_300_000  # 12 MiB as JSON

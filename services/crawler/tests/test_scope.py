@@ -29,6 +29,36 @@ def test_other_site_is_followed_only_if_allowed(url: str) -> None:
     assert refusal(url, same_site=False) is None
 
 
+@pytest.mark.parametrize("url", ["https://docs.example.com/", "http://a.b.example.com/"])
+def test_subdomains_belong_to_the_site_if_wanted(url: str) -> None:
+    assert refusal(url, subdomains=True) is None
+    assert refusal("https://notexample.com/", subdomains=True) == "off_site"
+    assert refusal("https://docs.example.com:8443/", subdomains=True) == "off_site"
+
+
+def test_links_lead_down_only_if_wanted() -> None:
+    below = {"below": ("/docs/a", "/blog/")}
+
+    assert refusal("https://example.com/docs/a/b", **below) is None
+    assert refusal("https://example.com/blog/", **below) is None
+    assert refusal("https://example.com/docs/", **below) == "not_below"
+    assert refusal("https://example.com/?page=/docs/a", **below) == "not_below"
+    assert refusal("https://example.com/welcome", depth=0, **below) is None  # a seed redirected there
+
+
+def test_links_to_other_sites_lead_anywhere() -> None:
+    assert refusal("https://other.com/", below=("/docs/",), same_site=False) is None
+    assert refusal("https://example.com/", below=("/docs/",), same_site=False) == "not_below"
+
+
+def test_patterns_can_be_searched_in_the_path_only() -> None:
+    options = {"include": ("example|^/docs/[a-z]+$",), "exclude": ("secret",), "match_path": True}
+
+    assert refusal("https://example.com/docs/abc?secret=1", **options) is None
+    assert refusal("https://example.com/docs/secret", **options) == "excluded"
+    assert refusal("https://example.com/other", **options) == "not_included"
+
+
 def test_exclude_wins_over_include() -> None:
     scope = Scope.of(CrawlOptions(include=("/docs/", "/blog/"), exclude=(r"\.pdf$", "/blog/20[01]")), SITES)
 

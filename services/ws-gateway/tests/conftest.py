@@ -11,7 +11,17 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 from aiohttp.test_utils import TestClient, TestServer
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery, SavedDocumentList, SavedDocumentsQuery
+from tallyho_contracts.documents import (
+    Document,
+    DocumentGet,
+    DocumentList,
+    DocumentsGet,
+    DocumentsQuery,
+    SavedDocumentList,
+    SavedDocumentsQuery,
+    StoredDocument,
+    StoredDocuments,
+)
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
@@ -66,14 +76,34 @@ def make_job(state: JobState) -> Job:
     return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
 
 
+def make_stored(document_id: UUID, url: str = "https://example.com/", content: str = "# Title") -> StoredDocument:
+    return StoredDocument(
+        document_id=document_id,
+        url=url,
+        title="Title",
+        content=content,
+        links=("https://example.com/next",),
+        content_hash="0",
+        status_code=200,
+        content_type="text/html",
+        created_at=NOON,
+        saved_at=NOON,
+    )
+
+
 class FakeTracker:
-    """Answers requests as the job tracker does; `away` makes it silent, `before_reply` runs before each answer."""
+    """Answers requests as the job tracker and the crawler do.
+
+    `away` makes it silent, `before_reply` runs before each answer, `batch` is how many documents it gives at once.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[UUID, Job] = {}
         self.keys: dict[str, JobCreate] = {}
         self.documents: list[Document] = []
         self.saved: list[UUID] = []
+        self.stored: dict[UUID, StoredDocument] = {}
+        self.batch = 1000
         self.asked: list[Message] = []
         self.away = False
         self.before_reply: Callable[[], Awaitable[None] | None] = lambda: None
@@ -106,6 +136,14 @@ class FakeTracker:
                 more_ids = len(found_ids) > message.limit
                 found_ids = found_ids[: message.limit]
                 return SavedDocumentList(document_ids=tuple(found_ids), next=found_ids[-1] if more_ids else None)
+            case DocumentGet():
+                if message.document_id not in self.stored:
+                    raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message="no such document"))
+                return self.stored[message.document_id]
+            case DocumentsGet():
+                asked = message.document_ids[: self.batch]
+                kept = tuple(self.stored[one] for one in asked if one in self.stored)
+                return StoredDocuments(documents=kept, answered=len(asked))
             case _:
                 raise AssertionError(message)
 
@@ -192,6 +230,11 @@ def state() -> StateFactory:
 
 
 GatewayFactory = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+def stored() -> Callable[..., StoredDocument]:
+    return make_stored
 
 
 @pytest.fixture

@@ -346,3 +346,30 @@ async def test_submission_reaches_the_tracker_as_it_was_sent(gateway: Any) -> No
     assert create.seeds == (SEED,)
     assert create.idempotency_key == "k"
     assert create.options.model_dump(mode="json", include=set(options)) == options
+
+
+async def test_document_comes_with_its_content(gateway: Any, stored: Any) -> None:
+    document = gateway.tracker.stored[UUID(int=7)] = stored(UUID(int=7), content="# Näh")
+    response = await gateway.http.get(f"/v1/documents/{UUID(int=7)}")
+
+    assert response.status == 200
+    assert await response.json() == document.model_dump(mode="json")
+
+
+async def test_unknown_document_is_not_found(gateway: Any) -> None:
+    unknown = await gateway.http.get(f"/v1/documents/{uuid4()}")
+    no_id = await gateway.http.get("/v1/documents/seven")
+
+    assert unknown.status == 404
+    assert (await problem_of(unknown))["code"] == "not_found"
+    assert no_id.status == 422
+    assert await fields_of(no_id) == ["document_id"]
+
+
+async def test_document_of_a_silent_crawler_is_asked_for_again_later(gateway: Any) -> None:
+    gateway.tracker.away = True
+    response = await gateway.http.get(f"/v1/documents/{uuid4()}")
+
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert (await problem_of(response))["code"] == "unavailable"

@@ -34,7 +34,14 @@ class CrawlOptions(Message):
         max_length=100,
         description="RE2 patterns searched in a found URL; none may match. Seeds are exempt.",
     )
+    match_path: bool = Field(default=False, description="Search the patterns in a URL's path only.")
     same_site: bool = Field(default=True, description="Follow only links to the seeds' hosts and ports (www. ignored).")
+    subdomains: bool = Field(default=False, description="Hosts below the seeds' hosts belong to their site, too.")
+    below: tuple[Text, ...] = Field(
+        default=(),
+        max_length=100,
+        description="On the seeds' site, follow only links whose path begins with one of these. Seeds are exempt.",
+    )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from tallyho_contracts.event import Count, Message, Text, Url
+from tallyho_contracts.event import Count, Message, SmallCount, Text, Url
 
 
 class Change(StrEnum):
@@ -70,3 +70,40 @@ class SavedDocumentList(Message):
 
     document_ids: tuple[UUID, ...]
     next: UUID | None = Field(default=None, description="Pass it as `after` for the next page; none at the end.")
+
+
+class DocumentGet(Message):
+    """`document.get.v1`, gateway to crawler: one stored document."""
+
+    document_id: UUID
+
+
+class StoredDocument(Message):
+    """The reply to `document.get.v1`: all that is kept of a page, as it was last saved by whichever job."""
+
+    document_id: UUID
+    url: Url
+    title: Text = ""
+    content: Text = Field(description="The main text, as markdown where the job wanted that.")
+    links: tuple[Text, ...] = Field(default=(), description="Where the page links to, in its order, each once.")
+    content_hash: Text
+    status_code: SmallCount
+    content_type: Text
+    etag: Text | None = None
+    last_modified: Text | None = None
+    created_at: AwareDatetime = Field(description="When the document was first saved.")
+    saved_at: AwareDatetime = Field(description="When it was last saved.")
+    truncated: bool = Field(default=False, description="Content or links are cut off: whole, no message could hold it.")
+
+
+class DocumentsGet(Message):
+    """`document.batch.v1`, gateway to crawler: many stored documents at once."""
+
+    document_ids: tuple[UUID, ...] = Field(min_length=1, max_length=1000)
+
+
+class StoredDocuments(Message):
+    """The reply to `document.batch.v1`: the documents in the order asked for, without those that are not stored."""
+
+    documents: tuple[StoredDocument, ...]
+    answered: Count = Field(description="How many ids, from the first on, this reply is about; ask again for the rest.")

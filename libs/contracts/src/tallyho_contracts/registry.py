@@ -32,6 +32,8 @@ _ROWS = (
     MessageType("job.documents.v1", documents.DocumentsQuery, COMMANDS, reply="job.documents.reply.v1"),
     MessageType("job.pages.v1", pages.PagesQuery, COMMANDS, reply="job.pages.reply.v1"),
     MessageType("document.list.v1", documents.SavedDocumentsQuery, COMMANDS, reply="document.list.reply.v1"),
+    MessageType("document.get.v1", documents.DocumentGet, COMMANDS, reply="document.reply.v1"),
+    MessageType("document.batch.v1", documents.DocumentsGet, COMMANDS, reply="document.batch.reply.v1"),
     MessageType("crawl.start.v1", crawls.CrawlStart, COMMANDS),
     MessageType("crawl.pause.v1", crawls.CrawlPause, COMMANDS),
     MessageType("crawl.resume.v1", crawls.CrawlResume, COMMANDS),
@@ -49,6 +51,8 @@ _ROWS = (
     MessageType("job.documents.reply.v1", documents.DocumentList, None),
     MessageType("job.pages.reply.v1", pages.PageList, None),
     MessageType("document.list.reply.v1", documents.SavedDocumentList, None),
+    MessageType("document.reply.v1", documents.StoredDocument, None),
+    MessageType("document.batch.reply.v1", documents.StoredDocuments, None),
     MessageType("request.refused.v1", replies.Refused, None),
 )
 

@@ -1,6 +1,15 @@
-"""The requests of the gateway to the crawler: what it saved for a job."""
+"""The requests of the gateway to the crawler: what it saved, for a job and of a page."""
 
-from tallyho_contracts.documents import SavedDocumentList, SavedDocumentsQuery
+from contextlib import aclosing
+
+from tallyho_contracts.documents import (
+    DocumentGet,
+    DocumentsGet,
+    SavedDocumentList,
+    SavedDocumentsQuery,
+    StoredDocument,
+    StoredDocuments,
+)
 from tallyho_contracts.event import Message
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
@@ -8,6 +17,10 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres.pool import Pool
 
 from crawler import store
+from crawler.fitting import fitting, size_of
+
+# Of documents in one reply; the last may take it beyond, as far as `fitting` allows.
+BATCH_BYTES = 2 * 1024 * 1024
 
 
 async def answer(pool: Pool, event: AnyEvent) -> Message:
@@ -15,6 +28,10 @@ async def answer(pool: Pool, event: AnyEvent) -> Message:
     match event.data:
         case SavedDocumentsQuery() as query:
             return await list_saved_documents(pool, query)
+        case DocumentGet() as one:
+            return await get_document(pool, one)
+        case DocumentsGet() as many:
+            return await get_documents(pool, many)
         case _:
             refused = Refused(code=ErrorCode.INVALID, message=f"{event.type} is no request to the crawler")
             raise RequestRefused(refused)
@@ -25,3 +42,29 @@ async def list_saved_documents(pool: Pool, query: SavedDocumentsQuery) -> SavedD
     async with pool.acquire() as connection:
         found = await store.list_job_documents(connection, query.job_id, after=query.after, limit=query.limit)
     return SavedDocumentList(document_ids=tuple(found), next=found[-1] if len(found) == query.limit else None)
+
+
+async def get_document(pool: Pool, asked: DocumentGet) -> StoredDocument:
+    """One stored document. Raises RequestRefused when there is none."""
+    found = await get_documents(pool, DocumentsGet(document_ids=(asked.document_id,)))
+    if not found.documents:
+        message = f"there is no document {asked.document_id}"
+        raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message=message, field="document_id"))
+    return found.documents[0]
+
+
+async def get_documents(pool: Pool, asked: DocumentsGet) -> StoredDocuments:
+    """The first of the documents asked for, as many as make a message of moderate size; at least one that is stored."""
+    documents: list[StoredDocument] = []
+    size = 0
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(readonly=True),
+        aclosing(store.get_documents(connection, asked.document_ids)) as stored,
+    ):
+        async for index, document in stored:
+            size += size_of(document)
+            if documents and size > BATCH_BYTES:
+                return StoredDocuments(documents=tuple(documents), answered=index)
+            documents.append(fitting(document))
+    return StoredDocuments(documents=tuple(documents), answered=len(asked.document_ids))

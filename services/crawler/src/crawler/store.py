@@ -1,13 +1,13 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Change
+from tallyho_contracts.documents import Change, StoredDocument
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
@@ -15,6 +15,9 @@ from crawler import urls
 from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, Visit, slot_of
 
 SQL = named_sql.load("crawler", "frontier.sql")
+
+# Each can be large, and most of a long list may not fit into the reply.
+DOCUMENTS_READ_AHEAD = 10
 
 
 async def register_worker(connection: Connection, worker_id: UUID, lease: timedelta) -> int:
@@ -145,6 +148,15 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
 async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
     """The documents saved for a job after document `after`, by id."""
     return [row["document_id"] for row in await connection.fetch(SQL["list_job_documents"], job_id, after, limit)]
+
+
+async def get_documents(
+    connection: Connection, document_ids: Sequence[UUID]
+) -> AsyncGenerator[tuple[int, StoredDocument]]:
+    """The stored ones of these documents in their order, each with its index, read as they are taken."""
+    async for row in connection.cursor(SQL["get_documents"], document_ids, prefetch=DOCUMENTS_READ_AHEAD):
+        fields = dict(row) | {"links": from_json(row["links"])}
+        yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
 
 
 async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:

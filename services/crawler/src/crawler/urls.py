@@ -40,6 +40,11 @@ def site(url: str) -> str:
     return url[start : url.index("/", start)].removeprefix("www.")
 
 
+def path(url: str) -> str:
+    """Return the path of a canonical URL, without its query: `/docs/a`."""
+    return url[url.index("/", url.index("://") + 3) :].partition("?")[0]
+
+
 def page_id(job_id: UUID, url: str) -> UUID:
     """Return the id of a page of a job: the same wherever the page is found again."""
     return uuid5(job_id, url)

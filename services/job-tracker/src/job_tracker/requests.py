@@ -61,7 +61,9 @@ async def answer(deps: Deps, event: AnyEvent) -> Message:
 async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
     """Store the job and its start command in one transaction; the same key and request give the same job."""
     now = deps.now()
-    request_hash = hashlib.sha256(request.model_dump_json(exclude={"job_id"}).encode()).digest()
+    # Without what is left at its default: an option that a later version adds must not make it another request.
+    asked_for = request.model_dump_json(exclude={"job_id"}, exclude_defaults=True)
+    request_hash = hashlib.sha256(asked_for.encode()).digest()
     async with deps.pool.acquire() as connection, connection.transaction():
         if request.idempotency_key:
             known = await store.lock_idempotency_key(connection, request.idempotency_key)

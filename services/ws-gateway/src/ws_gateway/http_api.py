@@ -8,7 +8,15 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from tallyho_contracts.documents import Document, DocumentList, DocumentsQuery, SavedDocumentList, SavedDocumentsQuery
+from tallyho_contracts.documents import (
+    Document,
+    DocumentGet,
+    DocumentList,
+    DocumentsQuery,
+    SavedDocumentList,
+    SavedDocumentsQuery,
+    StoredDocument,
+)
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobCancel, JobCreated, JobGet, JobList, JobPause, JobResume, JobsQuery
 from tallyho_contracts.pages import PageList, PagesQuery
@@ -16,6 +24,7 @@ from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentPath,
     IdempotencyKey,
     JobListParameters,
     JobPath,
@@ -53,6 +62,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{job}/documents", list_documents),
         web.get(f"{job}/pages", list_pages),
         web.get(f"{job}/saved-documents", list_saved_documents),
+        web.get("/v1/documents/{document_id}", get_document),
     ]
 
 
@@ -128,6 +138,13 @@ async def list_saved_documents(request: web.Request) -> web.Response:
     return json_response(reply)
 
 
+async def get_document(request: web.Request) -> web.Response:
+    """Return a document with its content, as the crawler saved it last."""
+    query(request, NoParameters)
+    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request)))
+    return json_response(document)
+
+
 async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:
     pages = _document_pages(request.app[ASK], first, limit)
     page = await anext(pages)  # an unknown job is a problem, not a stream
@@ -195,8 +212,17 @@ def query(request: web.Request, model: type[ModelT]) -> ModelT:
 
 def job_id(request: web.Request) -> UUID:
     """The job that the path names."""
+    return _named(request, JobPath).job_id
+
+
+def document_id(request: web.Request) -> UUID:
+    """The document that the path names."""
+    return _named(request, DocumentPath).document_id
+
+
+def _named(request: web.Request, model: type[ModelT]) -> ModelT:
     try:
-        return JobPath.model_validate(dict(request.match_info)).job_id
+        return model.model_validate(dict(request.match_info))
     except ValidationError as error:
         raise invalid_fields(error) from None
 

@@ -93,6 +93,12 @@ class JobPath(_Parameters):
     job_id: UUID
 
 
+class DocumentPath(_Parameters):
+    """The document that a path names."""
+
+    document_id: UUID
+
+
 class JobListParameters(JobsQuery):
     """The query of `GET /v1/jobs`."""
 

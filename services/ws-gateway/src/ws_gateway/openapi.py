@@ -1,12 +1,13 @@
 """The OpenAPI 3.1 document, from the models that check the requests and make the replies."""
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList
+from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState
 from tallyho_contracts.pages import PageList
 
@@ -65,6 +66,10 @@ OPERATIONS = (
     Operation(
         "get", f"{_JOB}/events", "followJob", "A job's states as Server-Sent Events, until the last one",
         {200: JobState}, (404, 429), query=EventParameters, empty=(204,),
+    ),
+    Operation(
+        "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
+        {200: StoredDocument}, (404,),
     ),
     Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
 )  # fmt: skip
@@ -132,10 +137,11 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
 
 
 def _parameters(operation: Operation, schemas: dict[str, Schema]) -> list[Schema]:
-    parameters: list[Schema] = []
-    if "{job_id}" in operation.path:
-        job_id = {"type": "string", "format": "uuid"}
-        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": job_id})
+    an_id = {"type": "string", "format": "uuid"}
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": an_id}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     if operation.query:
         # A query is no component of its own: its properties become parameters.
         properties = schemas.pop(operation.query.__name__)["properties"]

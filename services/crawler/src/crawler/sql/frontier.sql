@@ -146,6 +146,15 @@ ON CONFLICT DO NOTHING
 SELECT document_id FROM job_documents
 WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_id LIMIT $3
 
+-- name: get_documents
+-- The stored ones of the documents $1, in that order; place 1 is the first of $1. Sorted before what is large is read.
+SELECT
+    asked.place, documents.document_id, url, title, content, links, content_hash, status_code, content_type, etag,
+    last_modified, created_at, saved_at
+FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (document_id, place)
+JOIN documents USING (document_id)
+ORDER BY asked.place
+
 -- name: mark_seen
 -- Remember URLs of jobs. Returns those that were new.
 INSERT INTO seen (job_id, page_id)
