@@ -33,6 +33,8 @@ from tallyho_contracts.jobs import (
     JobsQuery,
     JobState,
     JobStatus,
+    JobSummary,
+    JobSummaryQuery,
 )
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
@@ -103,6 +105,7 @@ class FakeTracker:
         self.documents: list[Document] = []
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
+        self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
         self.asked: list[Message] = []
         self.away = False
@@ -128,6 +131,9 @@ class FakeTracker:
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
+            case JobSummaryQuery():
+                self._known(message.job_id)
+                return self.summary
             case PagesQuery():
                 self._known(message.job_id)
                 return PageList(pages=())
