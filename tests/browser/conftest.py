@@ -200,6 +200,11 @@ def _free_port() -> int:
 
 
 @pytest.fixture
+def document() -> Callable[..., Document]:
+    return a_document
+
+
+@pytest.fixture
 def job() -> Callable[..., Job]:
     return a_job
 
@@ -227,12 +232,18 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page on which any script error fails the test."""
-    context = await browser.new_context(viewport={"width": 1100, "height": 900})
+    """A page on which any script error and any line on the console fails the test."""
+    context = await browser.new_context(viewport={"width": 1240, "height": 900})
     page = await context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if not _is_of_the_network(line.text) else None)
     yield page
     await asyncio.sleep(0)
     await context.close()
     assert faults == []
+
+
+def _is_of_the_network(line: str) -> bool:
+    """Chromium itself reports each request that fails; a gateway that is away is what some tests are about."""
+    return line.startswith(("Failed to load resource", "WebSocket connection to"))
