@@ -87,7 +87,7 @@ async def test_jobs_that_are_there_already_are_listed_the_newest_first(
     await opened(page, gateway)
 
     await expect(names(page)).to_have_text(["site-3.example", "site-2.example", "site-1.example"])
-    await expect(page.locator("#summary")).to_contain_text("1 live crawl")
+    await expect(page.locator("#summary")).to_contain_text("1 live")
     await expect(page.locator("#filters")).to_contain_text("All 3 Live 1 Completed 1 Failed 1 Cancelled 0")
 
 

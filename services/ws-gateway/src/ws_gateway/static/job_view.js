@@ -139,6 +139,7 @@ export class JobView {
     const name = state.name || `Job ${state.job_id.slice(0, 8)}`;
     byId("job-body").dataset.status = state.status;
     setText(byId("job-name"), name);
+    byId("job-name").title = name;
     setText(byId("job-status"), state.status);
     document.title = `${number(state.document_count)} · ${name} · Tallyho`;
     setText(byId("job-count"), number(state.document_count));
@@ -222,10 +223,15 @@ export class JobView {
   }
 }
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+
 // What is out of the ordinary: a title, what it means, and the pages that it is about.
 function noticeOf(state, job) {
   if (!state) return [null];
-  if (state.status === "failed") return ["This crawl failed", state.error || "No reason was given. The log and the failed pages may tell more.", []];
+  if (state.status === "failed") {
+    const advice = state.document_count ? "What was saved stays." : "Check the address and the options, then crawl again.";
+    return ["This crawl failed", `${state.error ? `${sentence(state.error)} ` : ""}${advice}`, []];
+  }
   if (state.status === "paused") return ["Paused", "No more pages are fetched until it is resumed.", []];
   if (state.status === "cancelling") return ["Cancelling", "Pages that are being fetched are finished first.", []];
   if (!state.stalled_since) return [null];

@@ -155,7 +155,7 @@ export class JobsView {
     byId("loading").hidden = this.#wasListed || tally.all > 0;
     byId("load-more").hidden = !this.#next;
     setText(byId("load-more"), this.#isLoading ? "Loading older jobs…" : "Load older jobs");
-    const live = tally.live ? `${counted(tally.live, "live crawl")} · ${rate(tally.perSecond)} documents/s` : "";
+    const live = tally.live ? `${number(tally.live)} live · ${rate(tally.perSecond)} documents/s` : "";
     setText(byId("summary"), live);
     if (isNarrow && this.#next && this.jobs.size < MOST_SEARCHED) this.#loadMore(); // a search is of older jobs, too
   }

@@ -27,14 +27,16 @@ export class Plot {
     const rates = from === null ? [] : this.#curve.rates(from, to, stepsFor(to - from));
     const most = Math.max(0, ...rates);
     const points = rates.map((value, i) => [(i / (rates.length - 1)) * WIDTH, HEIGHT - (most ? (value / most) * (HEIGHT - 6) : 0)]);
-    const line = points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+    const line = (most ? points : []).map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
     const svg = byId("plot");
     svg.querySelector(".line").setAttribute("d", line);
-    svg.querySelector(".area").setAttribute("d", points.length ? `${line}L${points.at(-1)[0]} ${HEIGHT}L${points[0][0]} ${HEIGHT}Z` : "");
+    svg.querySelector(".area").setAttribute("d", line ? `${line}L${points.at(-1)[0]} ${HEIGHT}L${points[0][0]} ${HEIGHT}Z` : "");
+    byId("plot-none").hidden = most > 0;
+    setText(byId("plot-none"), isTerminal(state) ? "Nothing was saved" : "Nothing saved yet");
     setText(byId("plot-most"), most ? `up to ${rate(most)}` : "");
     setText(byId("plot-from"), from === null ? "" : clock(from));
     setText(byId("plot-to"), from === null ? "" : isTerminal(state) ? clock(to) : "now");
-    svg.setAttribute("aria-label", points.length ? `Documents per second over ${duration(to - from)}, at most ${rate(most)}` : "No documents yet");
+    svg.setAttribute("aria-label", line ? `Documents per second over ${duration(to - from)}, at most ${rate(most)}` : "No documents yet");
   }
 }
 
