@@ -2,31 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
 from aiohttp import ClientWebSocketResponse
-from aiohttp.test_utils import TestClient, TestServer
+from gateways import Gateway, running_gateway
 from tallyho_backing_services import BackingServices
-from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.crawls import CrawlOptions, CrawlStarted
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState, JobStatus
+from tallyho_contracts.logs import LogLevel
+from tallyho_contracts.pages import SpawnedPage
 from tallyho_contracts.registry import EVENTS
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.connection import Amqp
+from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.requests import RequestRefused, serve
 from tallyho_messaging.topology import TRACKER_COMMANDS
 from tallyho_messaging.wire import AnyEvent, event_of
-from ws_gateway.app import Readiness, build_app
-from ws_gateway.hub import Hub
-from ws_gateway.logs import LogBook
-from ws_gateway.tracker import Tracker
-
-Gateway = TestClient[Any, Any]
 
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
@@ -85,21 +83,6 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
     yield double
     stop.set()
     await serving
-
-
-@asynccontextmanager
-async def running_gateway(amqp_url: str) -> AsyncIterator[Gateway]:
-    hub, logs = Hub(), LogBook()
-    link = Tracker(2, hub, logs)
-    readiness = Readiness(is_connected=link.connected.is_set)
-    app = build_app(hub, link.ask, readiness, allow_private_addresses=False, hear=link.hear, logs=logs)
-    following = asyncio.create_task(link.follow(amqp_url))
-    async with TestClient(TestServer(app)) as client:
-        async with asyncio.timeout(10):
-            await link.connected.wait()
-        yield client
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
 
 
 @pytest.fixture
@@ -170,3 +153,62 @@ async def test_end_that_was_missed_while_the_broker_was_away_is_sent_when_it_is_
     assert [(state.status, state.revision, state.document_count) for state in states] == [
         (JobStatus.COMPLETED, 9, 5)
     ] * 2
+
+
+async def test_line_of_a_log_reaches_its_readers_and_the_clients_of_the_old_system(
+    tracker: TrackerDouble, gateway: Gateway, amqp: Amqp
+) -> None:
+    known = job(uuid4(), 1)
+    tracker.jobs[known.job_id] = known
+    reader, old = await gateway.ws_connect("/v1/ws"), await gateway.ws_connect("/ws")
+    await reader.send_json({"type": "subscribe", "payload": {"job_id": str(known.job_id), "stream": "job_log"}})
+    answer = await reader.receive_json()
+
+    logs, stop = JobLogs(amqp.publisher, "test", partial(datetime.now, UTC)), asyncio.Event()
+    running = asyncio.create_task(logs.run(stop))
+    lines: list[Any] = []
+    async with asyncio.timeout(15):
+        while len({line["type"] for line in lines}) < 2:  # until the old one is taken for what it is
+            logs.say(known.job_id, LogLevel.WARNING, "page failed: http_404", url="https://example.com/")
+            lines.append(await reader.receive_json())
+            while (frame := await _frame_within(old, 0.2)) is not None:
+                lines += [frame] if frame["type"] == "log" else []
+    stop.set()
+    await running
+
+    told = {line["type"]: line["payload"] for line in lines}
+    assert answer["type"] == "subscribed"
+    assert told["job_log"]["fields"] == {"url": "https://example.com/"}
+    assert set(told["log"]) == {"job_id", "level", "message", "timestamp"}
+    assert told["log"]["message"] == told["job_log"]["message"] == "page failed: http_404"
+
+
+async def test_page_that_joins_a_job_is_told_to_clients_of_the_old_system(
+    tracker: TrackerDouble, gateway: Gateway, amqp: Amqp
+) -> None:
+    old = await gateway.ws_connect("/ws")
+    job_id, page_id = uuid4(), uuid4()
+    page = SpawnedPage(page_id=page_id, url="https://example.com/a", depth=0)
+    event = event_of(CrawlStarted(parent_job_id=job_id, pages=(page,)), source="test", subject=job_id)
+
+    frame = None
+    async with asyncio.timeout(15):
+        while frame is None:
+            body = event.model_dump_json().encode()
+            await amqp.publisher.publish_events(EVENTS, event.type, event.type, [uuid4()], [body])
+            frame = await _frame_within(old, 0.2)
+
+    assert frame["type"] == "job_spawn"
+    assert frame["payload"] | {"timestamp": None} == {
+        "parent_job_id": str(job_id),
+        "job_id": str(page_id),
+        "url": "https://example.com/a",
+        "depth": 0,
+        "timestamp": None,
+    }
+
+
+async def _frame_within(socket: ClientWebSocketResponse, seconds: float) -> Any:
+    with suppress(TimeoutError):
+        return await socket.receive_json(timeout=seconds)
+    return None

@@ -91,7 +91,7 @@ def test_count_of_zero_is_sent_as_zero(state: State) -> None:
 def test_terminal_state_asks_to_be_sent_at_once(state: State) -> None:
     hub = Hub()
     urgency: list[bool] = []
-    hub.join(lambda _, urgent: urgency.append(urgent))
+    hub.settle(hub.join(lambda _, urgent: urgency.append(urgent)))
 
     hub.offer(state(1, 1))
     hub.offer(state(1, 2, "completed"))
@@ -104,7 +104,7 @@ def test_all_clients_get_the_same_bytes(state: State) -> None:
     clients = [hub.join(quiet) for _ in range(3)]
 
     hub.offer(state(1, 1))
-    frames = [client.take(client.default, 10)[0] for client in clients]
+    frames = [client.take(client.everything, 10)[0] for client in clients]
 
     assert frames[0] is frames[1] is frames[2]
 
@@ -115,7 +115,7 @@ def test_client_takes_no_more_than_it_asks_for(state: State) -> None:
     for job in range(5):
         hub.offer(state(job))
 
-    first = client.take(client.default, 3)
+    first = client.take(client.everything, 3)
 
     assert len(first) == 3
     assert [job for job, _ in revisions(client)] == [3, 4]

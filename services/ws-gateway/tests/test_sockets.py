@@ -306,7 +306,7 @@ async def test_stalled_client_holds_one_state_a_job(gateway_with: Any, state: St
         if revision % 10 == 0:
             await asyncio.sleep(0.001)
 
-    assert len(only.client.default.dirty) <= 20
+    assert len(only.client.everything.dirty) <= 20
     assert only._transport.get_write_buffer_size() < 1_000_000
 
 

@@ -50,6 +50,17 @@ async def ordinals_until(watcher: Any, last: int) -> list[int]:
     return ordinals
 
 
+async def test_client_that_subscribes_at_once_gets_nothing_before_the_answer(gateway: Any, state: State) -> None:
+    for job in range(300):
+        gateway.hub.offer(gateway.tracker.add(state(job, 1)))
+    watcher = await gateway.watch("/ws")
+    await asyncio.sleep(0.15)  # longer than a flush takes
+
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+
+    assert answer["type"] == "subscribed"
+
+
 async def test_subscriber_of_every_job_gets_the_live_ones_then_every_change(gateway: Any, state: State) -> None:
     gateway.hub.offer(state(1, 3))
     gateway.hub.offer(state(2, 8, "completed"))

@@ -46,8 +46,11 @@ async def stoppable_start(stop: asyncio.Event) -> AsyncIterator[None]:
         watching.cancel()
 
 
-def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Run `main` with logging to standard error; returns the exit code.
+def run_process(
+    main: Callable[[], Coroutine[Any, Any, None]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
+    """Run `main` with logging to standard error, on asyncio's own loop unless another is given; returns the exit code.
 
     Bad settings give one line and 2. Any other error ends the process with 1: the orchestrator starts it again, and a
     process with one dead loop would look alive.
@@ -69,7 +72,8 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
             leaving.start()
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(run())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))

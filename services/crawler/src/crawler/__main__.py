@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
+from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.requests import serve
 from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.errors import is_transient
@@ -51,9 +52,9 @@ async def run() -> None:
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
             relay = Relay(pool, amqp.publisher.publish_events)
-            deps = Deps(
-                pool, relay, partial(datetime.now, UTC), KnownUrls(), settings.host_concurrency, settings.host_delay
-            )
+            now = partial(datetime.now, UTC)
+            logs = JobLogs(amqp.publisher, SOURCE, now)
+            deps = Deps(pool, relay, now, KnownUrls(), settings.host_concurrency, settings.host_delay, say=logs.say)
             politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
             visitor = Visitor(fetcher, politeness, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
@@ -61,6 +62,7 @@ async def run() -> None:
             async with asyncio.TaskGroup() as loops:
                 relaying = asyncio.Event()
                 loops.create_task(relay.run(relaying))
+                loops.create_task(logs.run(relaying))
                 loops.create_task(commands.run())
                 loops.create_task(
                     serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)

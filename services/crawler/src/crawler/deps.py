@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from tallyho_messaging.job_logs import Say, say_nothing
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import Pool
 
@@ -14,7 +15,8 @@ from crawler.known_urls import KnownUrls
 class Deps:
     """The database, the way out to the tracker, the clock, and what this process knows already.
 
-    `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves.
+    `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who
+    watch a job.
     """
 
     pool: Pool
@@ -23,3 +25,4 @@ class Deps:
     known_urls: KnownUrls
     host_concurrency: int
     host_delay: float
+    say: Say = say_nothing

@@ -70,6 +70,7 @@ class Postponed:
 
     page: QueuedPage
     delay: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

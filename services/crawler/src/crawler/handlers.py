@@ -15,6 +15,8 @@ from tallyho_contracts.crawls import (
     RejectedSeed,
 )
 from tallyho_contracts.documents import Change
+from tallyho_contracts.logs import LogLevel
+from tallyho_contracts.pages import Outcome
 from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
@@ -101,6 +103,25 @@ async def on_work(deps: Deps, work: Work) -> None:
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
     deps.relay.offer(events)
+    _tell(deps, closed, work.postponed)
+    for job, visits, found in finds:
+        places = room(job, visits)
+        if places and any(skipped["budget"] for skipped in found.skipped_links.values()):
+            deps.say(job.job_id, LogLevel.INFO, f"the budget of {job.options.max_pages} documents is spoken for")
+
+
+def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -> None:
+    """Tell people who watch what did not go well."""
+    for visit in visits:
+        job_id, url = visit.page.lane.job_id, visit.page.url
+        if visit.reason == "robots":
+            deps.say(job_id, LogLevel.INFO, "page not visited: robots.txt disallows it", url=url)
+        elif visit.outcome is Outcome.FAILED:
+            message = f"page failed: {visit.reason}"
+            deps.say(job_id, LogLevel.WARNING, message, url=url, reason=visit.reason, status_code=visit.status_code)
+    for one in postponed:
+        message, seconds = f"page is tried again: {one.reason}", round(one.delay, 1)
+        deps.say(one.page.lane.job_id, LogLevel.INFO, message, url=one.page.url, reason=one.reason, seconds=seconds)
 
 
 async def _add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
@@ -190,6 +211,8 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         event = crawl_event(started, start.job_id, deps.now())
         await outbox.add(connection, [event])
     deps.relay.offer([event])
+    for seed in rejected:
+        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=seed.url)
 
 
 def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:

@@ -55,7 +55,7 @@ class Visitor:
     def _failed(self, page: QueuedPage, failed: Failed) -> Visit | Postponed:
         delay = next_attempt(failed, page.attempts + 1, self.max_attempts, random.random())  # noqa: S311  # jitter
         if delay is not None:
-            return Postponed(page, delay)
+            return Postponed(page, delay, failed.reason)
         return Visit(page, Outcome.FAILED, failed.reason, failed.status)
 
     async def _document(self, page: QueuedPage, fetched: Fetched) -> DocumentContent:

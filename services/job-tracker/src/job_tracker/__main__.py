@@ -10,6 +10,7 @@ from functools import partial
 
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
+from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.requests import serve
 from tallyho_messaging.topology import TRACKER_COMMANDS, TRACKER_EVENTS
 from tallyho_postgres.errors import is_transient
@@ -41,7 +42,8 @@ async def run() -> None:
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
             relay = Relay(pool, amqp.publisher.publish_events)
             progress = Progress(pool, publish_with(amqp.publisher))
-            deps = Deps(pool, relay, progress, partial(datetime.now, UTC))
+            logs = JobLogs(amqp.publisher, SOURCE, partial(datetime.now, UTC))
+            deps = Deps(pool, relay, progress, partial(datetime.now, UTC), logs.say)
             consumer = Consumer(
                 amqp,
                 TRACKER_EVENTS,
@@ -56,6 +58,7 @@ async def run() -> None:
                 published = asyncio.Event()
                 outgoing.create_task(relay.run(published))
                 outgoing.create_task(progress.run(published))
+                outgoing.create_task(logs.run(published))
                 async with asyncio.TaskGroup() as incoming:
                     incoming.create_task(consumer.run())
                     incoming.create_task(watch(deps, settings.silence_seconds, stop))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from tallyho_messaging.job_logs import Say, say_nothing
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import Pool
 
@@ -12,9 +13,10 @@ from job_tracker.progress import Progress
 
 @dataclass(frozen=True)
 class Deps:
-    """The database, the way out to the crawler and to the gateways, and the clock."""
+    """The database, the way out to the crawler and to the gateways, the clock, and what people who watch are told."""
 
     pool: Pool
     relay: Relay
     progress: Progress
     now: Callable[[], datetime]
+    say: Say = say_nothing

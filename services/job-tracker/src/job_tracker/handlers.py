@@ -15,7 +15,7 @@ from job_tracker import store
 from job_tracker.batches import Batch, reduce_events
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
-from job_tracker.rules import Job, PageCounts, Tally, nothing_saved, state_after
+from job_tracker.rules import Job, PageCounts, Tally, nothing_saved, state_after, status_line
 
 
 async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
@@ -36,6 +36,14 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
         await outbox.add(connection, cancels)
     deps.relay.offer(cancels)
     deps.progress.announce(changed)
+    for before, after in steps:
+        tell(deps, before, after)
+
+
+def tell(deps: Deps, before: Job, after: Job) -> None:
+    """Tell people who watch that a job has another status."""
+    if line := status_line(before, after):
+        deps.say(after.job_id, *line)
 
 
 def tallies(

@@ -22,6 +22,7 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import LogLevel
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
@@ -31,7 +32,7 @@ from tallyho_postgres import outbox
 from job_tracker import store
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
-from job_tracker.handlers import explained
+from job_tracker.handlers import explained, tell
 from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
 
 # Enough for a curve of a page's width.
@@ -94,6 +95,7 @@ async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
         await outbox.add(connection, [command])
     deps.relay.offer([command])
     deps.progress.announce([job])
+    deps.say(job.job_id, LogLevel.INFO, f"submitted with {len(job.seeds)} seeds")
     return JobCreated(job=job_view(job), created=True)
 
 
@@ -119,11 +121,13 @@ async def steer(deps: Deps, job_id: UUID, wanted: JobStatus, command_type: type[
             return job_view(job)
         if job.status not in _ALLOWED[wanted]:
             _refuse(ErrorCode.CONFLICT, f"a job that is {job.status} can't become {wanted}", field="status")
+        before = job
         [job] = await store.advance_jobs(connection, [(job, replace(job, status=wanted))], at=now)
         command = crawl_command(command_type(job_id=job_id, revision=job.revision), job_id, now)
         await outbox.add(connection, [command])
     deps.relay.offer([command])
     deps.progress.announce([job])
+    tell(deps, before, job)
     return job_view(job)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job as JobView
 from tallyho_contracts.jobs import JobState, JobStatus, WaitingPage, WaitsFor
+from tallyho_contracts.logs import LogLevel
 from tallyho_contracts.pages import PageState
 
 # The order is that of the column `pages.state`: pending < running < terminal.
@@ -136,6 +137,24 @@ def nothing_saved(reasons: Mapping[str | None, int]) -> str:
     if not reasons:
         return "no document was saved: no seed could be crawled"
     return "no document was saved: " + ", ".join(f"{n} x {reason or 'unknown'}" for reason, n in reasons.items())
+
+
+def status_line(before: Job, after: Job) -> tuple[LogLevel, str] | None:
+    """What people who watch are told of a job that has another status; nothing if it has not."""
+    if before.status is after.status:
+        return None
+    result = f"{after.document_count} documents, {after.pages.total} pages"
+    match after.status:
+        case JobStatus.RUNNING:
+            return LogLevel.INFO, "resumed" if before.status is JobStatus.PAUSED else "started"
+        case JobStatus.COMPLETED | JobStatus.CANCELLED:
+            return LogLevel.INFO, f"{after.status}: {result}"
+        case JobStatus.FAILED:
+            return LogLevel.ERROR, f"failed: {after.error or result}"
+        case JobStatus.CANCELLING if after.error:
+            return LogLevel.ERROR, f"cancelling: {after.error}"
+        case _:
+            return LogLevel.INFO, str(after.status)
 
 
 def job_state(job: Job) -> JobState:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from tallyho_contracts.logs import LogLevel
 from tallyho_postgres.errors import is_transient
 
 from job_tracker import store
@@ -38,6 +39,8 @@ async def report(deps: Deps, silence: timedelta) -> None:
         jobs = await store.report_silent_jobs(connection, before=now - silence, at=now)
     for job in jobs:
         log.warning("job is silent %s", _in_words(job))
+        message = f"nothing has changed since {job.stalled_since:%H:%M:%S}"
+        deps.say(job.job_id, LogLevel.WARNING, message, unfinished_pages=job.pages.unfinished)
     deps.progress.announce(jobs)
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
+import uvloop
 from aiohttp import web
 from tallyho_process import run_process, stop_on_signal
 
@@ -119,4 +120,5 @@ def make_key(name: str, scopes: str, day: str | None = None) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["new-key"] and len(sys.argv) in (4, 5):
         sys.exit(make_key(*sys.argv[2:]))
-    sys.exit(run_process(run))
+    # A third of what a delivery costs is the loop's: benchmarks/fanout.py.
+    sys.exit(run_process(run, uvloop.new_event_loop))

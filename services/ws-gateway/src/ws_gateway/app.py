@@ -16,6 +16,7 @@ from ws_gateway.access import ACCESS, Access, check_access
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.deps import DEPS, Deps, Hear
 from ws_gateway.documents import Documents
+from ws_gateway.frames import Stream
 from ws_gateway.http_api import ALLOW_PRIVATE_ADDRESSES, ASK, Ask
 from ws_gateway.hub import Hub
 from ws_gateway.keys import KeyRing, Tickets
@@ -52,7 +53,7 @@ class Options:
     ticket_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
 
-async def heard_already(_: UUID | None) -> None:
+async def heard_already(_: Stream, __: UUID | None) -> None:
     """For a hub that is told of every job anyway."""
 
 

@@ -1,8 +1,8 @@
 """A connection as the hub sees it: what it follows, and what it has not been sent yet. No I/O and no clock."""
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Protocol
 from uuid import UUID
 
 from tallyho_contracts.jobs import JobState
@@ -34,32 +34,48 @@ class Latest:
         return self._frame
 
 
+class Moment(Protocol):
+    """When to write; see `phases`."""
+
+    def add(self, flush: "Callable[[Pace], None]", pace: "Pace") -> None:
+        """Flush `pace` then."""
+
+
 class Pace:
     """States that go out together, at most once in `interval` seconds; of each job the newest only.
 
-    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told.
+    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told. `phase` is for whoever
+    writes: when that is due.
     """
 
-    __slots__ = ("_is_awake", "_wake", "dirty", "interval", "is_held")
+    __slots__ = ("_is_awake", "_wake", "dirty", "interval", "is_held", "phase")
 
     def __init__(self, wake: "Wake", interval: float) -> None:
         self.interval = interval
         self.dirty: dict[UUID, Latest] = {}
         self.is_held = False
+        self.phase: Moment | None = None
         self._is_awake = False
         self._wake = wake
 
     def offer(self, latest: Latest) -> None:
         """Have this state sent in place of any older one of its job."""
         self.dirty[latest.job_id] = latest
-        if latest.is_final or not self._is_awake:
-            self.wake(urgent=latest.is_final)
+        if (latest.is_final or not self._is_awake) and not self.is_held:
+            self._is_awake = True
+            self._wake(self, latest.is_final)
 
     def wake(self, *, urgent: bool = False) -> None:
         """Say that there is something to take."""
         if not self.is_held:
             self._is_awake = True
             self._wake(self, urgent)
+
+    def release(self) -> None:
+        """Hold it no longer."""
+        self.is_held = False
+        if self.dirty:
+            self.wake(urgent=any(latest.is_final for latest in self.dirty.values()))
 
     def take(self, limit: int) -> list[bytes]:
         """The next frames to write, at most `limit`."""
@@ -97,7 +113,10 @@ class Interest:
 
 
 class Client:
-    """What one connection follows. Until it subscribes to anything it is silent, and follows every job."""
+    """What one connection follows. Until it subscribes to anything it is silent, and follows every job.
+
+    That is held back at first: a client that subscribes at once gets nothing before the answer.
+    """
 
     __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "queue",
                  "queued_bytes", "wake")  # fmt: skip
@@ -105,20 +124,20 @@ class Client:
     def __init__(self, wake: Wake, interval: float = FLUSH_SECONDS) -> None:
         self.wake = wake
         self.default = Pace(wake, interval)
-        self.everything: Pace | None = self.default
+        self.everything: Pace | None = Pace(wake, interval)
+        self.everything.is_held = True
         self.floors: Mapping[UUID, int] = {}
         self.interests: dict[UUID, Interest] = {}
         self.is_silent = True
         self.is_flooded = False
-        self.queue: deque[bytes] = deque()
+        self.queue: list[bytes] = []
         self.queued_bytes = 0
         self._paces: dict[float, Pace] = {}
 
     @property
     def paces(self) -> list[Pace]:
         """Every pace at which it is sent something."""
-        own = [self.everything] if self.everything not in (None, self.default) else []
-        return [self.default, *(pace for pace in own if pace), *self._paces.values()]
+        return [self.default, *([self.everything] if self.everything else []), *self._paces.values()]
 
     def pace(self, interval: float | None) -> Pace:
         """The pace of that interval; the default one for None."""
@@ -150,7 +169,8 @@ class Client:
         """The next frames to write: what is queued, then the states of that pace; at most `limit`."""
         if not self.queue:
             return pace.take(limit)
-        taken = [self.queue.popleft() for _ in range(min(limit, len(self.queue)))]
+        taken = self.queue[:limit]
+        del self.queue[:limit]
         self.queued_bytes -= sum(map(len, taken))
         return taken + pace.take(limit - len(taken))
 

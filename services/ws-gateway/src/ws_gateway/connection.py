@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import socket
 import struct
 from contextlib import suppress
@@ -44,7 +43,7 @@ class Connection:
         "_hub",
         "_key",
         "_loop",
-        "_phase",
+        
         "_phases",
         "_ping_timer",
         "_room",
@@ -72,7 +71,6 @@ class Connection:
         self._phases = phases
         self._key = key
         self._loop = asyncio.get_running_loop()
-        self._phase = secrets.randbelow(1000) / 1000
         self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
         self._stalled_since: float | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -127,7 +125,9 @@ class Connection:
         if urgent:
             self._loop.call_soon(self._flush, pace)
         else:
-            self._phases.call_at(self._phase, pace.interval, self._flush, pace)
+            if pace.phase is None:
+                pace.phase = self._phases.deal(pace.interval)
+            pace.phase.add(self._flush, pace)
 
     def _ping(self) -> None:
         if self._key and self._key.has_expired(datetime.now(UTC)):
@@ -149,12 +149,11 @@ class Connection:
             self._wait_or_close(pace)
             return
         self._stalled_since = None
-        batch = self.client.take(pace, min(room, FRAMES_AT_ONCE))
-        if batch:
+        if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
             self._sent += len(batch)
-            self._transport.write(b"".join(batch))
+            self._transport.write(b"".join(batch) if len(batch) > 1 else batch[0])
         if pace.dirty or self.client.queue:
-            self._phases.call_at(0, TICK_SECONDS, self._flush, pace)
+            self._loop.call_later(TICK_SECONDS, self._flush, pace)
         if self._room is not None:
             self._room.set()
 
@@ -165,7 +164,7 @@ class Connection:
         if now - self._stalled_since < STALLED_SECONDS:
             # What is queued holds up what comes after it; states only become newer.
             wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
-            self._phases.call_at(self._phase, wait, self._flush, pace)
+            self._loop.call_later(wait, self._flush, pace)
         else:
             log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
             self.close(TOO_SLOW)

@@ -8,14 +8,15 @@ from aiohttp import web
 
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.documents import Documents
+from ws_gateway.frames import Stream
 from ws_gateway.http_api import Ask
 from ws_gateway.hub import Hub
 from ws_gateway.limits import Limits, Places
 from ws_gateway.logs import LogBook
 from ws_gateway.phases import Phases
 
-# Returns once what is announced of a job, or of every job for None, reaches the hub.
-Hear = Callable[[UUID | None], Awaitable[None]]
+# Returns once the states or the log of a job (None: of every job), which somebody follows already, come in here.
+Hear = Callable[[Stream, UUID | None], Awaitable[None]]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 from contextlib import suppress
 from http import HTTPStatus
 from uuid import UUID
@@ -17,7 +16,7 @@ from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.closing import RESTARTING
 from ws_gateway.connection import PING_SECONDS, STALLED_SECONDS, bound_unsent
 from ws_gateway.deps import DEPS, Deps
-from ws_gateway.frames import Outcome
+from ws_gateway.frames import Outcome, Stream
 from ws_gateway.http_api import job_id, query
 from ws_gateway.hub import state_of
 from ws_gateway.inputs import EventParameters
@@ -53,8 +52,7 @@ class _Due:
     """Set when there is something to write."""
 
     def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._phase = secrets.randbelow(1000) / 1000
+        self._phase = deps.phases.deal(deps.flush_seconds)
         self.event = asyncio.Event()
         self.is_stopping = False
 
@@ -62,7 +60,7 @@ class _Due:
         if urgent:
             self.event.set()
         else:
-            self._deps.phases.call_at(self._phase, pace.interval, lambda _: self.event.set(), pace)
+            self._phase.add(lambda _: self.event.set(), pace)
 
     def stop(self) -> None:
         self.is_stopping = True
@@ -74,7 +72,7 @@ async def _stream(request: web.Request, deps: Deps, job: UUID, revision: int | N
     client = deps.hub.join(due.wake, deps.flush_seconds)
     deps.hub.subscribe(client, job, revision)
     try:
-        await deps.hear(job)
+        await deps.hear(Stream.PROGRESS, job)
         found: Job = await deps.ask(JobGet(job_id=job))
         answer = deps.hub.answer(client, state_of(found))
         if answer and answer.outcome is Outcome.UP_TO_DATE and found.status.is_terminal:

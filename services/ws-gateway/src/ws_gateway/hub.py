@@ -61,7 +61,7 @@ class Hub:
         return self._watchers.keys()
 
     def join(self, wake: Wake, interval: float = FLUSH_SECONDS, *, legacy: bool = False) -> Client:
-        """Add a client that follows every job, beginning with the live ones.
+        """Add a client that follows every job, beginning with the live ones once it has settled.
 
         A `legacy` one is told in the old system's words too, until it subscribes.
         """
@@ -75,8 +75,9 @@ class Hub:
 
     def settle(self, client: Client) -> None:
         """A client that has been silent for a while: it does mean every job."""
-        if client.is_silent and client in self._everything:
+        if client.is_silent and client.everything and client in self._everything:
             self._wide.add(client)
+            client.everything.release()
             self.on_interest()
 
     def leave(self, client: Client) -> None:
@@ -171,9 +172,7 @@ class Hub:
         held = [known for job_id in client.floors if (known := self._finished.get(job_id))]
         for latest in [*self._live.values(), *held]:
             client.offer(latest)
-        pace.is_held = False
-        if pace.dirty:
-            pace.wake()
+        pace.release()
 
     def unsubscribe_all(self, client: Client) -> None:
         """Send only the jobs that the client has subscribed to."""

@@ -18,7 +18,7 @@ class LogBook:
 
     def __init__(self, on_interest: Callable[[], None] = lambda: None) -> None:
         self.on_interest = on_interest
-        self._readers: dict[UUID, set[Client]] = {}
+        self._readers: dict[UUID, dict[Client, bool]] = {}  # whether they have been answered
         self._tails: dict[UUID, deque[bytes]] = {}
 
     @property
@@ -34,21 +34,28 @@ class LogBook:
         self._tails[line.job_id] = tail  # at the end: the log that was silent for longest is dropped first
         if len(self._tails) > MAX_TAILS:
             del self._tails[next(iter(self._tails))]
-        for client in self._readers.get(line.job_id, ()):
-            client.put(frame)
+        for client, is_answered in self._readers.get(line.job_id, {}).items():
+            if is_answered:
+                client.put(frame)
 
-    def subscribe(self, client: Client, job_id: UUID) -> bool:
-        """Send a client the lines that are remembered, then the new ones; says whether there are any to begin with."""
-        self._readers.setdefault(job_id, set()).add(client)
+    def subscribe(self, client: Client, job_id: UUID) -> None:
+        """Read a job's log. Its lines wait for `answer`."""
+        self._readers.setdefault(job_id, {})[client] = False
         self.on_interest()
-        tail = self._tails.get(job_id, ())
+
+    def answer(self, client: Client, job_id: UUID) -> bool:
+        """Begin with the lines that are remembered; says whether there are any."""
+        readers = self._readers.get(job_id, {})
+        tail = self._tails.get(job_id, ()) if client in readers else ()
         for frame in tail:
             client.put(frame)
+        if client in readers:
+            readers[client] = True
         return bool(tail)
 
     def unsubscribe(self, client: Client, job_id: UUID) -> None:
         """No more of this job's log."""
-        readers = self._readers.get(job_id, set())
-        readers.discard(client)
+        readers = self._readers.get(job_id, {})
+        readers.pop(client, None)
         if not readers and self._readers.pop(job_id, None) is not None:
             self.on_interest()

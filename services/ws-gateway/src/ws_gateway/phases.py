@@ -1,7 +1,6 @@
-"""When each connection writes: at its own moment of its interval, so that not all write at once."""
+"""When connections write: at different moments of their interval, so that not all write at once."""
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from ws_gateway.clients import Pace
@@ -11,23 +10,43 @@ TICK_SECONDS = 0.01
 Flush = Callable[[Pace], None]
 
 
+class Phase:
+    """One moment of an interval: whoever has something to write then. One timer for all of them."""
+
+    __slots__ = ("_due", "_interval", "_offset")
+
+    def __init__(self, interval: float, offset: float) -> None:
+        self._interval = interval
+        self._offset = offset
+        self._due: list[tuple[Flush, Pace]] = []
+
+    def add(self, flush: Flush, pace: Pace) -> None:
+        """Flush `pace` at the next such moment."""
+        if not self._due:
+            loop = asyncio.get_running_loop()
+            now = loop.time()
+            loop.call_at(now + (self._offset - now) % self._interval, self._run)
+        self._due.append((flush, pace))
+
+    def _run(self) -> None:
+        due, self._due = self._due, []
+        for flush, pace in due:
+            flush(pace)
+
+
 class Phases:
-    """One timer for all that is due at the same tick, instead of one for each connection."""
+    """The moments of each interval, a tick apart, dealt out in turn."""
 
     def __init__(self) -> None:
-        self._due: dict[int, list[tuple[Flush, Pace]]] = {}
+        self._phases: dict[float, list[Phase]] = {}
+        self._dealt = 0
 
-    def call_at(self, phase: float, interval: float, flush: Flush, pace: Pace) -> None:
-        """Flush `pace` at the next moment that is at `phase` (0 to 1) of an interval."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        tick = math.ceil((now + (phase * interval - now) % interval) / TICK_SECONDS)
-        due = self._due.get(tick)
-        if due is None:
-            due = self._due[tick] = []
-            loop.call_at(tick * TICK_SECONDS, self._run, tick)
-        due.append((flush, pace))
-
-    def _run(self, tick: int) -> None:
-        for flush, pace in self._due.pop(tick):
-            flush(pace)
+    def deal(self, interval: float) -> Phase:
+        """A moment of that interval, another one than the last."""
+        phases = self._phases.get(interval)
+        if phases is None:
+            number = min(100, max(1, round(interval / TICK_SECONDS)))
+            phases = [Phase(interval, interval * place / number) for place in range(number)]
+            self._phases[interval] = phases
+        self._dealt += 1
+        return phases[self._dealt % len(phases)]

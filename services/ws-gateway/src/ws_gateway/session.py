@@ -111,7 +111,7 @@ class Session:
     async def _every_job(self, wanted: ToSubscribe) -> Subscribed:
         hub, client = self._deps.hub, self._connection.client
         hub.subscribe_all(client, wanted.revisions, _seconds(wanted.interval_ms))
-        await self._deps.hear(None)
+        await self._deps.hear(Stream.PROGRESS, None)
         unknown = hub.unknown_to(client)
         for start in range(0, len(unknown), ASK_AT_ONCE):
             await asyncio.gather(*map(self._learn, unknown[start : start + ASK_AT_ONCE]))
@@ -130,7 +130,7 @@ class Session:
     async def _states(self, wanted: ToSubscribe, job_id: UUID) -> Subscribed | None:
         hub, client = self._deps.hub, self._connection.client
         hub.subscribe(client, job_id, wanted.revision, _seconds(wanted.interval_ms))
-        await self._deps.hear(job_id)
+        await self._deps.hear(Stream.PROGRESS, job_id)
         job: Job = await self._deps.ask(JobGet(job_id=job_id))
         return hub.answer(client, state_of(job))
 
@@ -142,7 +142,7 @@ class Session:
         documents = DocumentsOfJob(job_id, wanted.ordinal or 0, interval)
         self._sending[job_id] = documents, None
         hub.watch(job_id, documents)
-        await self._deps.hear(job_id)
+        await self._deps.hear(Stream.PROGRESS, job_id)
         job: Job = await self._deps.ask(JobGet(job_id=job_id))
         documents.offer(hub.learn(state_of(job)))
         if documents.ordinal > documents.count:
@@ -174,9 +174,10 @@ class Session:
     async def _log(self, job_id: UUID) -> Subscribed:
         hub, client = self._deps.hub, self._connection.client
         hub.narrow(client)
+        self._deps.logs.subscribe(client, job_id)
+        await self._deps.hear(Stream.LOG, job_id)
         await self._deps.ask(JobGet(job_id=job_id))
-        has_lines = self._deps.logs.subscribe(client, job_id)
-        outcome = Outcome.REPLAYED if has_lines else Outcome.UP_TO_DATE
+        outcome = Outcome.REPLAYED if self._deps.logs.answer(client, job_id) else Outcome.UP_TO_DATE
         return Subscribed(job_id=job_id, stream=Stream.LOG, outcome=outcome)
 
     def _drop(self, stream: Stream, job_id: UUID | None) -> None:

@@ -21,7 +21,7 @@ from tallyho_messaging.wire import AnyEvent
 
 from ws_gateway import frames
 from ws_gateway.bindings import Bindings, key_of, keys_for
-from ws_gateway.frames import Spawn
+from ws_gateway.frames import Spawn, Stream
 from ws_gateway.http_api import Ask
 from ws_gateway.hub import MAX_LIVE_JOBS, Hub, state_of
 from ws_gateway.logs import LogBook
@@ -61,14 +61,15 @@ class Tracker:
             raise RequestTimedOut("the broker has not answered yet")
         return await self._requester.request(message, subject=getattr(message, "job_id", NO_JOB), timeout=self._timeout)
 
-    async def hear(self, job_id: UUID | None) -> None:
-        """Wait until the states of that job, or of every job and all that are live, reach the hub.
+    async def hear(self, stream: Stream, job_id: UUID | None) -> None:
+        """Wait until a job's states or its log come in here; for None, until every live job is known, too.
 
-        Somebody must follow it there already. Raises RequestTimedOut.
+        Somebody must follow it already. Raises RequestTimedOut.
         """
+        bindings, type_ = (self._lines, LOG) if stream is Stream.LOG else (self._states, PROGRESS)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._states.until_covered(PROGRESS, job_id)
+                await bindings.until_covered(type_, job_id)
                 if job_id is None:
                     await self._is_listed.wait()
         except TimeoutError:

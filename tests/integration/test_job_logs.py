@@ -1,0 +1,204 @@
+"""What people who watch a job are told about it, and that telling them never gets in the way."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from crawler.deps import Deps as CrawlerDeps
+from crawler.frontier import Postponed, QueuedPage, Visit
+from crawler.handlers import Work, on_work
+from job_tracker import requests
+from links import open_link
+from made_up_web import SimulatedWorker, crawler_deps, document, start
+from tallyho_contracts.crawls import CrawlPause, CrawlResume
+from tallyho_contracts.jobs import JobStatus
+from tallyho_contracts.logs import JobLog, LogLevel
+from tallyho_contracts.pages import Outcome
+from tallyho_messaging.connection import Amqp, open_amqp
+from tallyho_messaging.job_logs import LINES_AT_ONCE, JobLogs
+from tallyho_messaging.subscription import subscribe
+from tallyho_messaging.wire import AnyEvent
+from tallyho_postgres.pool import Pool
+from tracking import Tracker, claimed, finished, saved, started
+
+NOW = partial(datetime.now, UTC)
+
+
+class Listener:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[LogLevel, str]] = []
+        self.about: list[dict[str, Any]] = []
+
+    def say(self, _: UUID, level: LogLevel, message: str, **about: Any) -> None:
+        self.lines.append((level, message))
+        self.about.append(about)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+async def test_life_of_a_job_is_told(tracker_pool: Pool, listener: Listener) -> None:
+    tracker = Tracker(tracker_pool)
+    tracker.deps = replace(tracker.deps, say=listener.say)
+    job_id = await tracker.create()
+
+    await tracker.apply(started(job_id, "a", "b"))
+    await requests.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
+    await requests.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
+    await requests.steer(tracker.deps, job_id, JobStatus.RUNNING, CrawlResume)
+    await tracker.apply(claimed(job_id, "a"), saved(job_id, "a"), finished(job_id, "a"))
+    await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))
+    await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))
+
+    assert listener.lines == [
+        (LogLevel.INFO, "submitted with 1 seeds"),
+        (LogLevel.INFO, "started"),
+        (LogLevel.INFO, "paused"),
+        (LogLevel.INFO, "resumed"),
+        (LogLevel.INFO, "completed: 1 documents, 2 pages"),
+    ]
+
+
+async def test_job_that_fails_says_why(tracker_pool: Pool, listener: Listener) -> None:
+    tracker = Tracker(tracker_pool)
+    tracker.deps = replace(tracker.deps, say=listener.say)
+    job_id = await tracker.create()
+
+    await tracker.apply(started(job_id, "a"), finished(job_id, "a", Outcome.FAILED, reason="http_500"))
+
+    assert listener.lines[-1] == (LogLevel.ERROR, "failed: no document was saved: 1 x http_500")
+
+
+@pytest.fixture
+def deps(crawler_pool: Pool, listener: Listener) -> CrawlerDeps:
+    return replace(crawler_deps(crawler_pool), say=listener.say)
+
+
+async def claim_all(deps: CrawlerDeps, *seeds: str, **options: Any) -> Sequence[QueuedPage]:
+    await start(deps, *seeds, **options)
+    return sorted(await SimulatedWorker(deps).claim(), key=lambda page: page.url)
+
+
+async def test_what_does_not_go_well_with_a_page_is_told_with_its_reason(deps: CrawlerDeps, listener: Listener) -> None:
+    seeds = [f"https://site.test/{number}" for number in range(4)]
+    first, second, third, fourth = await claim_all(deps, *seeds, "ftp://site.test/")
+    good = Visit(fourth, Outcome.COMPLETED, status_code=200, document=document(fourth.url))
+    visits = [Visit(first, Outcome.FAILED, "http_404", 404), Visit(second, Outcome.SKIPPED, "robots"), good]
+
+    await on_work(deps, Work(visits=visits, postponed=[Postponed(third, 2.04, "http_503")]))
+
+    assert Counter(listener.lines) == Counter(
+        [
+            (LogLevel.WARNING, "seed rejected: not an http(s) URL"),
+            (LogLevel.WARNING, "page failed: http_404"),
+            (LogLevel.INFO, "page not visited: robots.txt disallows it"),
+            (LogLevel.INFO, "page is tried again: http_503"),
+        ]
+    )
+    assert {"url": seeds[0], "reason": "http_404", "status_code": 404} in listener.about
+    assert {"url": seeds[2], "reason": "http_503", "seconds": 2.0} in listener.about
+
+
+async def test_budget_that_is_spoken_for_is_told_once(deps: CrawlerDeps, listener: Listener) -> None:
+    [page] = await claim_all(deps, "https://site.test/0", max_pages=3)
+    links = [f"https://site.test/{number}" for number in range(1, 10)]
+    await on_work(deps, Work(visits=[Visit(page, Outcome.COMPLETED, document=document(page.url, links))]))
+    told = list(listener.lines)
+    for page in await SimulatedWorker(deps).claim():
+        more = [f"https://site.test/more/{page.url[-1]}"]
+        await on_work(deps, Work(visits=[Visit(page, Outcome.COMPLETED, document=document(page.url, more))]))
+
+    assert told == listener.lines == [(LogLevel.INFO, "the budget of 3 documents is spoken for")]
+
+
+async def test_cancelled_page_is_not_told_of(deps: CrawlerDeps, listener: Listener, crawler_pool: Pool) -> None:
+    [page] = await claim_all(deps, "https://site.test/0")
+    await crawler_pool.execute("DELETE FROM queue")
+
+    await on_work(deps, Work(visits=[Visit(page, Outcome.FAILED, "http_404", 404)]))
+
+    assert listener.lines == []
+
+
+class Heard:
+    """The lines that reached a queue of the real broker."""
+
+    def __init__(self) -> None:
+        self.lines: list[JobLog] = []
+        self._more = asyncio.Event()
+
+    def on_event(self, event: AnyEvent) -> None:
+        assert isinstance(event.data, JobLog)
+        self.lines.append(event.data)
+        self._more.set()
+
+    async def until(self, number: int) -> list[JobLog]:
+        async with asyncio.timeout(15):
+            while len(self.lines) < number:
+                self._more.clear()
+                await self._more.wait()
+        return self.lines
+
+
+@asynccontextmanager
+async def telling(amqp: Amqp) -> AsyncIterator[JobLogs]:
+    logs, stop = JobLogs(amqp.publisher, "tests", NOW), asyncio.Event()
+    running = asyncio.create_task(logs.run(stop))
+    yield logs
+    stop.set()
+    await running
+
+
+@asynccontextmanager
+async def hearing(amqp: Amqp, *keys: str) -> AsyncIterator[Heard]:
+    heard = Heard()
+    queue = f"test.{uuid4()}"
+    async with subscribe(amqp, queue=queue, binding_keys=keys, on_event=heard.on_event, on_gap=lambda: None):
+        yield heard
+
+
+async def test_job_with_much_to_say_is_cut_short_and_says_so(amqp: Amqp) -> None:
+    loud, quiet = uuid4(), uuid4()
+    async with hearing(amqp, "job.log.v1.*") as heard, telling(amqp) as logs:
+        for number in range(1_000):
+            logs.say(loud, LogLevel.INFO if number % 2 else LogLevel.ERROR, f"line {number % 20}", number=number)
+        logs.say(quiet, LogLevel.WARNING, "one line")
+        lines = await heard.until(LINES_AT_ONCE + 2)
+
+    of_loud = [line for line in lines if line.job_id == loud]
+    assert [line.fields["number"] for line in of_loud[:-1]] == list(range(LINES_AT_ONCE))
+    assert of_loud[-1].fields == {"left_out": 1_000 - LINES_AT_ONCE}
+    assert of_loud[-1].level is LogLevel.ERROR
+    assert of_loud[-1].message.startswith("990 more lines: 50 x line ")
+    assert [line.message for line in lines if line.job_id == quiet] == ["one line"]
+
+
+async def test_line_goes_to_those_who_read_its_job(amqp: Amqp) -> None:
+    one, other = uuid4(), uuid4()
+    async with hearing(amqp, f"job.log.v1.{one}") as heard, telling(amqp) as logs:
+        logs.say(other, LogLevel.INFO, "of another job, alone")
+        await asyncio.sleep(0.6)  # a message of its own
+        logs.say(one, LogLevel.INFO, "of this one")
+        lines = await heard.until(1)
+
+    assert [line.message for line in lines] == ["of this one"]
+
+
+async def test_broker_that_is_away_costs_only_the_lines(amqp_url: str) -> None:
+    async with open_link(amqp_url) as link, open_amqp(link.url, name="tests") as amqp, telling(amqp) as logs:
+        link.cut()
+        for _ in range(10):
+            logs.say(uuid4(), LogLevel.INFO, "nobody hears this")
+        await asyncio.sleep(0)
+        await link.mend()
