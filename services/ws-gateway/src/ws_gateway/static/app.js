@@ -1,7 +1,7 @@
 // The dashboard: which view is on the page, the state of the connection, and who is told of what.
 
 import { byId, setText } from "./dom.js";
-import { clock } from "./format.js";
+import { clock, counted } from "./format.js";
 import { JobView } from "./job_view.js";
 import { JobsView } from "./jobs_view.js";
 import { routeOf } from "./model.js";
@@ -68,7 +68,7 @@ function go(job) {
 
 function onState(state, before) {
   jobsView.offer(state);
-  if (before && before.status !== state.status) announce(`${state.name || "The crawl"} is ${state.status}, ${state.document_count} documents`);
+  if (before && before.status !== state.status) announce(`${state.name || "The crawl"} is ${state.status}, ${counted(state.document_count, "document")}`);
 }
 
 // A status is worth saying aloud; each count is not.

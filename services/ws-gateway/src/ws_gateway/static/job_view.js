@@ -85,7 +85,7 @@ export class JobView {
     if (!job || id !== this.#id) return;
     this.#job = job;
     this.#offer(job);
-    this.#drawOptions(job);
+    this.#drawOptions();
     this.#drawNotice();
   }
 
@@ -129,6 +129,7 @@ export class JobView {
     this.documents.update(state);
     this.pages.update(state);
     this.#summarizeSoon();
+    if (before?.status !== state.status) this.#drawOptions();
     this.onState(state, before);
     this.#drawSoon();
   }
@@ -180,8 +181,10 @@ export class JobView {
     if (byId("notice-list").childElementCount !== urls.length) byId("notice-list").replaceChildren(...urls.map((url) => h("li", {}, url)));
   }
 
-  #drawOptions(job) {
-    const times = [["Created", job.created_at], ["Started", job.started_at], ["Ended", job.finished_at]];
+  #drawOptions() {
+    const [job, state] = [this.#job, this.#state];
+    if (!job) return;
+    const times = [["Created", state.created_at], ["Started", state.started_at], ["Ended", state.finished_at]];
     const rows = [...optionsInWords(job), ...times.filter(([, time]) => time).map(([name, time]) => [name, [moment(Date.parse(time))]]), ["Id", [job.job_id]]];
     byId("options").replaceChildren(
       ...rows.map(([name, values]) => h("div", {}, h("dt", {}, name), ...values.slice(0, 20).map((value) => h("dd", {}, value)))),

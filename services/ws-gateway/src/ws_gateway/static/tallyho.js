@@ -25,6 +25,7 @@ export class Tallyho {
   #failures = 0;
   #retry = 0;
   #watchdog = 0;
+  #heardAt = 0;
   #opening = 0;
 
   /**
@@ -171,11 +172,12 @@ export class Tallyho {
     const socket = new this.WebSocket(url.href);
     this.#socket = socket;
     socket.onopen = () => {
-      this.#stayAwake();
+      this.#heardAt = Date.now();
+      this.#watchdog = setInterval(() => this.#checkSilence(), SILENCE_MS / 9);
       for (const subscription of this.#subscriptions.values()) this.#subscribe(subscription);
     };
     socket.onmessage = ({ data }) => {
-      this.#stayAwake();
+      this.#heardAt = Date.now();
       this.#receive(JSON.parse(data));
     };
     socket.onclose = (event) => this.#lost(event.code, closingOf(event));
@@ -207,8 +209,8 @@ export class Tallyho {
   }
 
   #receive({ type, payload }) {
-    if (type === "ping") this.#send("pong", {});
-    else if (type === "parent_job_progress") this.#onState(payload);
+    if (type === "parent_job_progress") this.#onState(payload);
+    else if (type === "ping") this.#send("pong", {});
     else if (type === "document_saved") this.#onDocuments(payload);
     else if (type === "job_log") this.#onLine(payload);
     else if (type === "subscribed") this.#onSubscribed(payload);
@@ -216,14 +218,16 @@ export class Tallyho {
   }
 
   #onState(state) {
-    for (const key of [keyOf("progress", state.job_id), keyOf("progress", null)]) {
-      const subscription = this.#subscriptions.get(key);
-      if (!subscription || state.revision <= (subscription.newest.get(state.job_id) ?? -1)) continue;
-      subscription.newest.set(state.job_id, state.revision);
-      if (isTerminal(state)) subscription.live.delete(state.job_id);
-      else subscription.live.set(state.job_id, state.revision);
-      subscription.onItem(state);
-    }
+    this.#pass(this.#subscriptions.get(keyOf("progress", state.job_id)), state);
+    this.#pass(this.#subscriptions.get(EVERY_JOB), state);
+  }
+
+  #pass(subscription, state) {
+    if (!subscription || state.revision <= (subscription.newest.get(state.job_id) ?? -1)) return;
+    subscription.newest.set(state.job_id, state.revision);
+    if (isTerminal(state)) subscription.live.delete(state.job_id);
+    else subscription.live.set(state.job_id, state.revision);
+    subscription.onItem(state);
   }
 
   #onDocuments({ job_id, documents }) {
@@ -298,13 +302,12 @@ export class Tallyho {
   }
 
   // A link that died without a word looks open for minutes.
-  #stayAwake() {
-    clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#lost(1006), SILENCE_MS);
+  #checkSilence() {
+    if (Date.now() - this.#heardAt > SILENCE_MS) this.#lost(1006);
   }
 
   #hangUp() {
-    clearTimeout(this.#watchdog);
+    clearInterval(this.#watchdog);
     for (const { again } of this.#subscriptions.values()) clearTimeout(again);
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
@@ -320,6 +323,7 @@ export class Tallyho {
 }
 
 const keyOf = (stream, jobId) => `${stream} ${jobId ?? "of every job"}`;
+const EVERY_JOB = keyOf("progress", null);
 
 const jittered = (ms) => ms * (0.5 + Math.random() / 2);
 
