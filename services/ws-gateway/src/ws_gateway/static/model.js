@@ -172,7 +172,7 @@ export function routeOf(hash) {
   const [, view, jobId, inside, documentId] = path.split("/");
   if (view === "jobs" && jobId) return { view: "job", jobId: jobId.toLowerCase(), documentId: inside === "documents" ? documentId : undefined };
   const wanted = new URLSearchParams(query);
-  return { view: "jobs", filter: FILTERS[wanted.get("status")] ? wanted.get("status") : "all", text: wanted.get("q") ?? "" };
+  return { view: "jobs", filter: Object.hasOwn(FILTERS, wanted.get("status") ?? "") ? wanted.get("status") : "all", text: wanted.get("q") ?? "" };
 }
 
 /** The path of a list that is narrowed down. */
