@@ -157,7 +157,9 @@ class Gateway:
             case PagesQuery():
                 pages = [page for page in self.pages.get(message.job_id, []) if page.state is message.state]
                 more = len(pages) > message.limit
-                return PageList(pages=tuple(pages[: message.limit]), next=pages[message.limit].page_id if more else None)
+                return PageList(
+                    pages=tuple(pages[: message.limit]), next=pages[message.limit].page_id if more else None
+                )
             case DocumentGet() if message.document_id in self.texts:
                 return self.texts[message.document_id]
             case _:

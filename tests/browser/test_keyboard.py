@@ -164,6 +164,7 @@ WEAK_CONTRASTS = """() => {
     const color = rgba(getComputedStyle(element).backgroundColor);
     return color[3] === 1 ? color.slice(0, 3) : over(color, groundOf(element.parentElement));
   };
+  const opacityOf = (element) => (element ? getComputedStyle(element).opacity * opacityOf(element.parentElement) : 1);
   const light = (rgb) => {
     const [r, g, b] = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
@@ -174,10 +175,9 @@ WEAK_CONTRASTS = """() => {
   return texts.flatMap((element) => {
     const style = getComputedStyle(element);
     const ground = groundOf(element);
-    const faded = [...Array(8)].reduce(([e, o]) => e ? [e.parentElement, o * getComputedStyle(e).opacity] : [e, o], [element, 1])[1];
-    const color = rgba(style.color);
-    const [dark, bright] = [light(over([...color.slice(0, 3), color[3] * faded], ground)), light(ground)].sort();
-    const ratio = (Math.max(dark, bright) + 0.05) / (Math.min(dark, bright) + 0.05);
+    const [r, g, b, a] = rgba(style.color);
+    const both = [light(over([r, g, b, a * opacityOf(element)], ground)), light(ground)];
+    const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
     const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
     return ratio < (large ? 3 : 4.5) ? [`${element.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`] : [];
   });

@@ -68,12 +68,12 @@ def script_times(trace: dict[str, Any]) -> list[float]:
     events = sorted((event for event in trace["traceEvents"] if "ts" in event), key=lambda event: event["ts"])
     starts = [event for event in events if event["name"] == "FireAnimationFrame"]
     thread = starts[0]["pid"], starts[0]["tid"]
-    spans: list[tuple[float, float, float]] = []
+    spans: list[tuple[float, float]] = []
     end = 0.0
     for event in events:
-        if event["name"] in SCRIPTS and (event["pid"], event["tid"]) == thread and event.get("ph") == "X":
-            if event["ts"] >= end:  # what is inside of another is counted with it
-                spans.append((event["ts"], event["ts"] + event["dur"], event.get("tdur", event["dur"]) / 1000))
-                end = event["ts"] + event["dur"]
+        is_script = event["name"] in SCRIPTS and (event["pid"], event["tid"]) == thread and event.get("ph") == "X"
+        if is_script and event["ts"] >= end:  # what is inside of another is counted with it
+            spans.append((event["ts"], event.get("tdur", event["dur"]) / 1000))
+            end = event["ts"] + event["dur"]
     moments = [event["ts"] for event in starts]
-    return [sum(ms for begin, _, ms in spans if before <= begin < after) for before, after in pairwise(moments)]
+    return [sum(ms for begin, ms in spans if before <= begin < after) for before, after in pairwise(moments)]

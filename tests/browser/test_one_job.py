@@ -220,7 +220,9 @@ async def test_crawl_again_asks_for_the_same_and_shows_the_new_job(page: Page, g
     ended = job(1, 1, "failed", name="Two seeds").model_copy(update={"seeds": seeds, "options": options})
     gateway.show(ended.model_copy(update={"error": "nothing was saved"}))
     await opened(page, gateway)
-    await expect(page.locator("#notice-text")).to_have_text("Nothing was saved. Check the address and the options, then crawl again.")
+    await expect(page.locator("#notice-text")).to_have_text(
+        "Nothing was saved. Check the address and the options, then crawl again."
+    )
 
     await page.get_by_role("button", name="Crawl again").click()
 

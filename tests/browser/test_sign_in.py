@@ -1,4 +1,4 @@
-"""A gateway that wants a key: the page asks for it, keeps it in its tab, and gets a ticket with it for each connection."""
+"""A gateway that wants a key: the page asks for it, keeps it in its tab, and connects with tickets."""
 
 from collections.abc import Callable
 from hashlib import sha256

@@ -123,7 +123,7 @@ class Scene:
         ]
         self.gateway.save(number, *made)
         self.gateway.pages[job_id] = [
-            CrawledPage(page_id=UUID(int=n), url=f"https://docs.example.com/gone/{n}", state=PageState.FAILED, reason=why)
+            CrawledPage(page_id=UUID(int=n), url=f"https://example.com/gone/{n}", state=PageState.FAILED, reason=why)
             for n, why in enumerate(("http_404", "http_404", "timeout"), start=1)
         ]
         self.gateway.summaries[job_id] = JobSummary(

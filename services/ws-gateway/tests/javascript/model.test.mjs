@@ -84,6 +84,7 @@ test("numbers, times and reasons are those of people", () => {
   assert.equal(age(0, 5000), "just now");
   assert.equal(age(0, 7_200_000), "2\u00a0h ago");
   assert.equal(rate(12.34), "12.3");
+  assert.equal(rate(1234.5), "1,235");
   assert.equal(reasonInWords("http_404"), "Not found (404)");
   assert.equal(reasonInWords("http_418"), "Answered (418)");
   assert.equal(reasonInWords("robots_timeout"), "robots.txt: took too long to answer");

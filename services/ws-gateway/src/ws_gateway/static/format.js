@@ -1,6 +1,6 @@
 // Numbers, times and reasons as people read them.
 
-const whole = new Intl.NumberFormat("en");
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 export const number = (value) => whole.format(value);

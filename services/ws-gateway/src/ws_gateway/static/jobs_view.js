@@ -91,8 +91,9 @@ export class JobsView {
       showText(byId("list-error"), null);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      showText(byId("list-error"), `The list of jobs is not complete: ${problem.message}`);
       this.onProblem(problem);
+      if (problem.status === 401) return; // the user is asked for a key
+      showText(byId("list-error"), `The list of jobs is not complete: ${problem.message}`);
       this.#relist = setTimeout(() => this.reload(), RELIST_MS);
     } finally {
       this.#isLoading = false;
