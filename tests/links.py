@@ -17,7 +17,8 @@ class Link:
         self._port = free_port()
         self._ends: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self.url = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{self._port}").geturl()
+        user, at, _ = server.netloc.rpartition("@")
+        self.url = server._replace(netloc=f"{user}{at}127.0.0.1:{self._port}").geturl()
 
     async def mend(self) -> None:
         """Accept connections (again)."""

@@ -13,6 +13,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.documents import Change, Document, DocumentGet, DocumentList, DocumentsQuery, StoredDocument
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
@@ -21,14 +22,21 @@ from tallyho_contracts.jobs import (
     JobCreated,
     JobGet,
     JobList,
+    JobPause,
+    JobResume,
     JobsQuery,
     JobStatus,
+    JobSummary,
+    JobSummaryQuery,
 )
+from tallyho_contracts.pages import Page as CrawledPage
+from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from ws_gateway import frames
-from ws_gateway.app import Readiness, build_app
+from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.hub import Hub, state_of
+from ws_gateway.logs import LogBook
 from ws_gateway.sockets import CONNECTIONS
 
 KINDS = ("pending", "running", "completed", "failed", "skipped", "cancelled")
@@ -61,12 +69,21 @@ def a_job(number: int, revision: int, status: str = "running", *, name: str = ""
 
 
 class Gateway:
-    """The gateway of this test. `show` makes a state the job's newest and announces it."""
+    """The gateway of this test. `show` makes a state the job's newest and announces it.
+
+    `documents`, `pages` and `summaries` are what the tracker has of a job, `texts` what the crawler keeps.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[UUID, Job] = {}
+        self.documents: dict[UUID, list[Document]] = {}
+        self.pages: dict[UUID, list[CrawledPage]] = {}
+        self.summaries: dict[UUID, JobSummary] = {}
+        self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
+        self.options = Options()
         self.hub = Hub()
+        self.logs = LogBook()
         self._port = _free_port()
         self._runner: web.AppRunner | None = None
 
@@ -76,9 +93,17 @@ class Gateway:
 
     async def start(self) -> None:
         """Start, with nothing known but what the tracker knows."""
-        self.hub = Hub()
-        readiness = Readiness(is_connected=lambda: True)
-        app = build_app(self.hub, self.ask, readiness, allow_private_addresses=False)
+        self.hub, self.logs = Hub(), LogBook()
+        for job in self.jobs.values():
+            self.hub.offer(state_of(job))
+        app = build_app(
+            self.hub,
+            self.ask,
+            Readiness(is_connected=lambda: True),
+            allow_private_addresses=False,
+            logs=self.logs,
+            options=self.options,
+        )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
@@ -92,31 +117,62 @@ class Gateway:
         self.jobs[job.job_id] = job
         self.hub.offer(state_of(job))
 
+    def save(self, number: int, *documents: Document) -> None:
+        """Give a job documents; its next state has to count them."""
+        self.documents.setdefault(UUID(int=number), []).extend(documents)
+
     async def say_again(self, job: Job) -> None:
         """Send a state to every page, whatever the hub thinks of it."""
         assert self._runner
         for connection in self._runner.app[CONNECTIONS]:
             await connection.reply(frames.progress(state_of(job)))
 
+    async def cut(self) -> None:
+        """Lose every connection, as a network does: without a word."""
+        assert self._runner
+        connections = self._runner.app[CONNECTIONS].copy()
+        for connection in connections:
+            connection._cut_off()
+
     async def ask(self, message: Message) -> Any:
         match message:
             case JobsQuery():
-                newest = sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)
-                return JobList(jobs=tuple(state_of(job) for job in newest[: message.limit]))
+                return self._list(message)
             case JobCreate():
                 self.created.append(message)
-                job = a_job(9000 + len(self.created), 1, "pending", name=message.name)
-                self.show(job)
-                return JobCreated(job=job, created=True)
-            case JobCancel():
+                new = a_job(9000 + len(self.created), 1, "pending", name=message.name)
+                self.show(new.model_copy(update={"seeds": message.seeds, "options": message.options}))
+                return JobCreated(job=self.jobs[new.job_id], created=True)
+            case JobCancel() | JobPause() | JobResume():
                 old = self._known(message.job_id)
-                change = {"status": JobStatus.CANCELLING, "revision": old.revision + 1}
-                self.show(old.model_copy(update=change))
+                status = {JobCancel: "cancelling", JobPause: "paused", JobResume: "running"}[type(message)]
+                self.show(old.model_copy(update={"status": JobStatus(status), "revision": old.revision + 1}))
                 return self.jobs[message.job_id]
             case JobGet():
                 return self._known(message.job_id)
+            case JobSummaryQuery():
+                return self.summaries.get(message.job_id, JobSummary(pages=(), documents=()))
+            case DocumentsQuery():
+                found = self.documents.get(message.job_id, [])[message.after :][: message.limit]
+                return DocumentList(documents=tuple(found))
+            case PagesQuery():
+                pages = [page for page in self.pages.get(message.job_id, []) if page.state is message.state]
+                more = len(pages) > message.limit
+                return PageList(
+                    pages=tuple(pages[: message.limit]), next=pages[message.limit].page_id if more else None
+                )
+            case DocumentGet() if message.document_id in self.texts:
+                return self.texts[message.document_id]
             case _:
-                raise AssertionError(message)
+                raise _not_found(message)
+
+    def _list(self, wanted: JobsQuery) -> JobList:
+        newest = sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)
+        ids = [job.job_id for job in newest]
+        start = ids.index(wanted.before) + 1 if wanted.before else 0
+        found = newest[start : start + wanted.limit]
+        is_last = start + wanted.limit >= len(newest)
+        return JobList(jobs=tuple(map(state_of, found)), next=None if is_last else found[-1].job_id)
 
     def _known(self, job_id: UUID) -> Job:
         if job_id not in self.jobs:
@@ -124,10 +180,31 @@ class Gateway:
         return self.jobs[job_id]
 
 
+def _not_found(message: Message) -> RequestRefused:
+    return RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message=f"nothing for {message!r}"))
+
+
+def a_document(number: int, ordinal: int, *, url: str = "", title: str = "", seconds: float = 0) -> Document:
+    """Document `ordinal` of job `number`."""
+    return Document(
+        document_id=UUID(int=(number << 32) + ordinal),
+        ordinal=ordinal,
+        source_url=url or f"https://example.com/page-{ordinal}",
+        title=title or f"Page {ordinal}",
+        change=Change.CREATED,
+        saved_at=START + timedelta(minutes=number, seconds=seconds),
+    )
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def document() -> Callable[..., Document]:
+    return a_document
 
 
 @pytest.fixture
@@ -158,12 +235,18 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page on which any script error fails the test."""
-    context = await browser.new_context(viewport={"width": 1100, "height": 900})
+    """A page on which any script error and any line on the console fails the test."""
+    context = await browser.new_context(viewport={"width": 1240, "height": 900})
     page = await context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if not _is_of_the_network(line.text) else None)
     yield page
     await asyncio.sleep(0)
     await context.close()
     assert faults == []
+
+
+def _is_of_the_network(line: str) -> bool:
+    """Chromium itself reports each request that fails; a gateway that is away is what some tests are about."""
+    return line.startswith(("Failed to load resource", "WebSocket connection to"))

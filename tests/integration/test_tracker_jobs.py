@@ -1,6 +1,7 @@
 """The requests of the gateway: what each changes, in one transaction with its command, and what it refuses."""
 
 import asyncio
+from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
 
@@ -21,12 +22,14 @@ from tallyho_contracts.jobs import (
     JobResume,
     JobsQuery,
     JobStatus,
+    JobSummary,
+    JobSummaryQuery,
 )
 from tallyho_contracts.pages import Outcome, PageList, PagesQuery, PageState
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from tallyho_postgres.pool import Pool
-from tracking import SEED, Tracker, claimed, finished, open_trackers, saved, spawned, started
+from tracking import NOON, SEED, Tracker, claimed, finished, open_trackers, saved, spawned, started
 
 
 @pytest.fixture
@@ -254,6 +257,36 @@ async def test_pages_are_listed_by_state_each_once(tracker: Tracker) -> None:
     assert pending == sorted(spawned(job_id, name).page_id for name in names[2:])
     assert states[spawned(job_id, "0").page_id] is PageState.RUNNING
     assert states[spawned(job_id, "1").page_id] is PageState.FAILED
+
+
+async def test_summary_counts_pages_by_reason_and_samples_how_the_count_rose(tracker: Tracker) -> None:
+    job_id = await tracker.create()
+    names = [str(number) for number in range(200)]
+    await tracker.apply(
+        started(job_id, *names, "gone", "slow", "slower"),
+        *(saved(job_id, name, at=NOON + timedelta(seconds=int(name))) for name in names),
+        *(finished(job_id, name) for name in names),
+        finished(job_id, "gone", Outcome.FAILED, reason="http_404"),
+        finished(job_id, "slow", Outcome.FAILED, reason="timeout"),
+        finished(job_id, "slower", Outcome.FAILED, reason="timeout"),
+    )
+
+    summary = await requests.summarize_job(tracker.deps, job_id)
+
+    assert [(row.state, row.reason, row.pages) for row in summary.pages] == [
+        (PageState.COMPLETED, None, 200),
+        (PageState.FAILED, "timeout", 2),
+        (PageState.FAILED, "http_404", 1),
+    ]
+    ordinals = [sample.ordinal for sample in summary.documents]
+    assert (ordinals[0], ordinals[-1], len(ordinals)) == (1, 200, requests.SUMMARY_STEPS + 1)
+    times = {document.ordinal: document.saved_at for document in await tracker.documents(job_id)}
+    assert all(sample.saved_at == times[sample.ordinal] for sample in summary.documents)
+
+
+async def test_summary_of_a_job_without_pages_is_empty(tracker: Tracker) -> None:
+    assert await requests.summarize_job(tracker.deps, await tracker.create()) == JobSummary(pages=(), documents=())
+    assert (await refusal(tracker, JobSummaryQuery(job_id=uuid4()))).code is ErrorCode.NOT_FOUND
 
 
 async def test_reply_to_another_kind_of_message_is_a_refusal(tracker: Tracker) -> None:

@@ -33,6 +33,8 @@ from tallyho_contracts.jobs import (
     JobsQuery,
     JobState,
     JobStatus,
+    JobSummary,
+    JobSummaryQuery,
 )
 from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
@@ -104,6 +106,7 @@ class FakeTracker:
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
         self.pages: list[Page] = []
+        self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
         self.asked: list[Message] = []
         self.away = False
@@ -129,6 +132,9 @@ class FakeTracker:
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
+            case JobSummaryQuery():
+                self._known(message.job_id)
+                return self.summary
             case PagesQuery():
                 self._known(message.job_id)
                 found_pages = [one for one in self.pages if _is_asked_for(one, message)]

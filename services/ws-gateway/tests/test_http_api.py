@@ -4,13 +4,14 @@ import asyncio
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import ClientPayloadError
 from tallyho_contracts.documents import Document
-from tallyho_contracts.jobs import JobCreate, JobsQuery, JobState
+from tallyho_contracts.jobs import CountedAt, JobCreate, JobsQuery, JobState, JobSummary, PagesByReason
 from tallyho_contracts.pages import PagesQuery, PageState
 
 State = Callable[..., JobState]
@@ -178,7 +179,7 @@ async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: 
     assert await fields_of(response) == [field]
 
 
-@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/saved-documents"])
+@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/saved-documents"])
 async def test_unknown_job_is_not_found(gateway: Any, suffix: str) -> None:
     response = await gateway.http.get(f"/v1/jobs/{uuid4()}{suffix}")
 
@@ -259,6 +260,22 @@ async def test_saved_documents_come_in_keyset_pages(gateway: Any, state: State) 
 
     assert first == {"document_ids": [str(UUID(int=1)), str(UUID(int=2))], "next": str(UUID(int=2))}
     assert second == {"document_ids": [str(UUID(int=3))], "next": None}
+
+
+async def test_summary_says_why_pages_ended_and_how_the_count_rose(gateway: Any, state: State) -> None:
+    gateway.tracker.jobs[UUID(int=1)] = state(1)
+    gateway.tracker.summary = JobSummary(
+        pages=(PagesByReason(state=PageState.FAILED, reason="http_404", pages=2),),
+        documents=(CountedAt(ordinal=1, saved_at=datetime(2025, 1, 2, tzinfo=UTC)),),
+    )
+
+    response = await gateway.http.get(f"/v1/jobs/{UUID(int=1)}/summary")
+
+    assert response.status == 200
+    assert await response.json() == {
+        "pages": [{"state": "failed", "reason": "http_404", "pages": 2}],
+        "documents": [{"ordinal": 1, "saved_at": "2025-01-02T00:00:00Z"}],
+    }
 
 
 async def test_pages_are_asked_for_by_state(gateway: Any) -> None:

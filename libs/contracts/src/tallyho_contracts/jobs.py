@@ -91,6 +91,30 @@ class Job(JobState):
     waits_for: WaitsFor | None = Field(default=None, description="Of a stalled job that was asked for by its id.")
 
 
+class PagesByReason(Message):
+    """How many pages of a job are in a state for one reason."""
+
+    state: PageState
+    reason: Text | None = Field(default=None, description="Why they failed or were skipped; none in other states.")
+    pages: int = Field(ge=1, le=2**63 - 1)
+
+
+class CountedAt(Message):
+    """How far a job's document count had come when one of its documents was saved."""
+
+    ordinal: int = Field(ge=1, le=2**63 - 1)
+    saved_at: AwareDatetime
+
+
+class JobSummary(Message):
+    """The reply to `job.summary.v1`: why a job's pages ended as they did, and how its count rose."""
+
+    pages: tuple[PagesByReason, ...] = Field(max_length=200, description="The most frequent first.")
+    documents: tuple[CountedAt, ...] = Field(
+        max_length=100, description="Some of its documents, at equal steps from the first to the last."
+    )
+
+
 class JobCreate(Message):
     """`job.create.v1`, gateway to job-tracker. The same idempotency key and request give the same job."""
 
@@ -109,13 +133,17 @@ class JobCreated(Message):
 
 
 class JobCommand(Message):
-    """What `job.get.v1`, `job.cancel.v1`, `job.pause.v1` and `job.resume.v1` carry, gateway to job-tracker."""
+    """What a request about one job carries, gateway to job-tracker: `job.get.v1`, `job.cancel.v1` and others."""
 
     job_id: UUID
 
 
 class JobGet(JobCommand):
     """`job.get.v1`; the reply is the job."""
+
+
+class JobSummaryQuery(JobCommand):
+    """`job.summary.v1`; the reply is the job's summary."""
 
 
 class JobCancel(JobCommand):

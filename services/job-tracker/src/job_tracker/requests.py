@@ -19,6 +19,8 @@ from tallyho_contracts.jobs import (
     JobResume,
     JobsQuery,
     JobStatus,
+    JobSummary,
+    JobSummaryQuery,
 )
 from tallyho_contracts.logs import LogLevel
 from tallyho_contracts.pages import PageList, PagesQuery
@@ -32,6 +34,9 @@ from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
 from job_tracker.handlers import cancels, explained, tell
 from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
+
+# Enough for a curve of a page's width.
+SUMMARY_STEPS = 60
 
 
 async def answer(deps: Deps, event: AnyEvent) -> Message:
@@ -48,6 +53,8 @@ async def answer(deps: Deps, event: AnyEvent) -> Message:
             reply = await steer(deps, job_id, JobStatus.RUNNING, CrawlResume)
         case JobGet(job_id=job_id):
             reply = await get_job(deps, job_id)
+        case JobSummaryQuery(job_id=job_id):
+            reply = await summarize_job(deps, job_id)
         case JobsQuery() as query:
             reply = await list_jobs(deps, query)
         case DocumentsQuery() as query:
@@ -134,6 +141,15 @@ async def get_job(deps: Deps, job_id: UUID) -> Job:
         if job.stalled_since is None:
             return job_view(job)
         return job_view(job, waits_for(job, await store.waiting_pages(connection, job_id)))
+
+
+async def summarize_job(deps: Deps, job_id: UUID) -> JobSummary:
+    """Why a job's pages ended as they did, and how its count rose."""
+    await get_job(deps, job_id)
+    async with deps.pool.acquire() as connection:
+        pages = await store.pages_by_reason(connection, job_id)
+        documents = await store.sample_documents(connection, job_id, steps=SUMMARY_STEPS)
+    return JobSummary(pages=tuple(pages), documents=tuple(documents))
 
 
 async def list_jobs(deps: Deps, query: JobsQuery) -> JobList:

@@ -10,7 +10,7 @@ import asyncpg
 from pydantic_core import from_json, to_json
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
-from tallyho_contracts.jobs import JobCreate, JobStatus, WaitingPage
+from tallyho_contracts.jobs import CountedAt, JobCreate, JobStatus, PagesByReason, WaitingPage
 from tallyho_contracts.pages import Page, PageState
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -154,6 +154,17 @@ async def list_pages(
     number = PAGE_STATES.index(state) if state else None
     rows = await connection.fetch(SQL["list_pages"], job_id, after, number, limit)
     return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
+
+
+async def pages_by_reason(connection: Connection, job_id: UUID) -> list[PagesByReason]:
+    """How many pages of a job are in which state for which reason, the most frequent first."""
+    rows = await connection.fetch(SQL["pages_by_reason"], job_id)
+    return [PagesByReason(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
+
+
+async def sample_documents(connection: Connection, job_id: UUID, *, steps: int) -> list[CountedAt]:
+    """When documents of a job were saved: at most `steps` + 1, at equal steps from the first to the last."""
+    return [CountedAt(**row) for row in await connection.fetch(SQL["sample_documents"], job_id, steps)]
 
 
 async def report_silent_jobs(connection: Connection, *, before: datetime, at: datetime) -> list[Job]:

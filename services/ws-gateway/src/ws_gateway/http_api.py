@@ -18,7 +18,18 @@ from tallyho_contracts.documents import (
     StoredDocument,
 )
 from tallyho_contracts.event import Message
-from tallyho_contracts.jobs import Job, JobCancel, JobCreated, JobGet, JobList, JobPause, JobResume, JobsQuery
+from tallyho_contracts.jobs import (
+    Job,
+    JobCancel,
+    JobCreated,
+    JobGet,
+    JobList,
+    JobPause,
+    JobResume,
+    JobsQuery,
+    JobSummary,
+    JobSummaryQuery,
+)
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
@@ -56,6 +67,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/jobs", submit_job),
         web.get("/v1/jobs", list_jobs),
         web.get(job, get_job),
+        web.get(f"{job}/summary", summarize_job),
         web.post(f"{job}/cancel", cancel_job),
         web.post(f"{job}/pause", pause_job),
         web.post(f"{job}/resume", resume_job),
@@ -88,6 +100,13 @@ async def get_job(request: web.Request) -> web.Response:
     query(request, NoParameters)
     job: Job = await request.app[ASK](JobGet(job_id=job_id(request)))
     return json_response(job)
+
+
+async def summarize_job(request: web.Request) -> web.Response:
+    """Return a job's pages by state and reason, and how its document count rose."""
+    query(request, NoParameters)
+    summary: JobSummary = await request.app[ASK](JobSummaryQuery(job_id=job_id(request)))
+    return json_response(summary)
 
 
 async def cancel_job(request: web.Request) -> web.Response:

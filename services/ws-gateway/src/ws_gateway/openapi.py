@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
-from tallyho_contracts.jobs import Job, JobList, JobState
+from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
 from tallyho_contracts.pages import PageList
 
 from ws_gateway.access import Ticket
@@ -63,6 +63,10 @@ OPERATIONS = (
     ),
     Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
     Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
+    Operation(
+        "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
+        {200: JobSummary}, (404,),
+    ),
     Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
     Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),
     Operation("post", f"{_JOB}/resume", "resumeJob", "Resume a paused job", {202: Job}, (404, 409)),
@@ -78,12 +82,12 @@ OPERATIONS = (
         {200: SavedDocumentList}, (404,), query=SavedDocumentListParameters,
     ),
     Operation(
-        "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
-        {200: StoredDocument}, (404,),
-    ),
-    Operation(
         "get", f"{_JOB}/events", "followJob", "A job's states as Server-Sent Events, until the last one",
         {200: JobState}, (404, 429), query=EventParameters, empty=(204,),
+    ),
+    Operation(
+        "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
+        {200: StoredDocument}, (404,),
     ),
     Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
     Operation(

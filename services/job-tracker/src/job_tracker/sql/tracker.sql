@@ -171,6 +171,23 @@ FROM pages
 WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
 ORDER BY page_id LIMIT $4
 
+-- name: pages_by_reason
+-- How many pages of a job are in which state for which reason, the most frequent first. One row is a state and a reason.
+SELECT state, reason, count(*) AS pages FROM pages
+WHERE parent_job_id = $1 GROUP BY state, reason ORDER BY count(*) DESC, state, reason LIMIT 200
+
+-- name: sample_documents
+-- When documents of a job were saved: at most $2 + 1 of them, at equal steps of their ordinal, the first and the last among
+-- them. They are looked up one by one, so that it costs the same however many there are.
+WITH last AS (SELECT max(ordinal) AS ordinal FROM job_documents WHERE parent_job_id = $1),
+wanted AS (
+    SELECT DISTINCT 1 + (last.ordinal - 1) * step / $2 AS ordinal FROM last, generate_series(0, $2::bigint) AS step
+)
+SELECT wanted.ordinal, (
+    SELECT saved_at FROM job_documents WHERE parent_job_id = $1 AND ordinal = wanted.ordinal
+) AS saved_at
+FROM wanted WHERE wanted.ordinal IS NOT NULL ORDER BY wanted.ordinal
+
 -- name: failure_reasons
 -- Why pages of a job gave no document, the most frequent reasons first. One row is a reason.
 SELECT reason, count(*) AS pages FROM pages

@@ -1,127 +1,128 @@
-// The page: what the gateway knows, live, and a form to start a crawl.
+// The dashboard: which view is on the page, the state of the connection, and who is told of what.
 
-import { Problem, call } from "./api.js";
-import { JobList, MOST_SHOWN, isTerminal } from "./jobs.js";
-import { follow } from "./live.js";
+import { byId, setText } from "./dom.js";
+import { clock, counted } from "./format.js";
+import { JobView } from "./job_view.js";
+import { JobsView } from "./jobs_view.js";
+import { routeOf } from "./model.js";
+import { Reader } from "./reader.js";
+import { SignIn, storedKey } from "./sign_in.js";
+import { prepareStartForm } from "./start_form.js";
+import { Tallyho } from "./tallyho.js";
 
-const RELIST_MS = 3000;
-const byId = (id) => document.getElementById(id);
-const announced = new Map();
+const WORDS = { idle: "Connecting…", connecting: "Connecting…", live: "Live", waiting: "Offline", unauthorized: "Signed out", closed: "Disconnected" };
 
-const jobs = new JobList(byId("jobs"), byId("job"), { onCancel: cancel, onChange: summarize });
-let listed = false;
-let relist = 0;
+const tallyho = new Tallyho({ key: storedKey(), onConnection: showConnection });
+const jobsView = new JobsView({ tallyho, announce, onProblem });
+const jobView = new JobView({ tallyho, onState, onProblem, confirm, go });
+const reader = new Reader({ tallyho, onProblem, onClose: () => location.replace(`#/jobs/${routeOf(location.hash).jobId}`) });
+const signIn = new SignIn({ onKey: useKey });
+let connection = { state: "idle" };
+let offlineSince = 0;
+let viewed = null;
 
-follow(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, {
-  onState: offer,
-  onConnection: showConnection,
+prepareStartForm({ tallyho, onProblem, onCreated: go });
+byId("retry").addEventListener("click", () => tallyho.reconnect());
+byId("skip").addEventListener("click", () => byId("main").focus());
+byId("begin").addEventListener("click", () => byId("start").elements.seed.focus());
+addEventListener("hashchange", show);
+document.addEventListener("visibilitychange", () => document.hidden || (connection.state === "waiting" && tallyho.reconnect()));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || viewed !== "jobs" || event.target.closest("input, textarea, dialog")) return;
+  event.preventDefault();
+  byId("search").focus();
 });
-byId("start").addEventListener("submit", start);
+setInterval(countDown, 500);
+show();
 
-function offer(state) {
-  const before = announced.get(state.job_id);
-  if (jobs.offer(state) && before !== state.status) {
-    announced.set(state.job_id, state.status);
-    if (before) announce(state);
+/** Bring the view on the page that the address names. */
+function show() {
+  if (location.hash && !location.hash.startsWith("#/")) return;
+  const route = routeOf(location.hash);
+  const isNew = viewed !== null && viewed !== route.view;
+  viewed = route.view;
+  byId("jobs-view").hidden = route.view !== "jobs";
+  byId("job-view").hidden = route.view !== "job";
+  if (route.view === "jobs") {
+    reader.close();
+    jobView.close();
+    document.title = "Tallyho";
+    jobsView.open(route);
+    if (isNew) byId("jobs-view").querySelector("h1").focus();
+    return;
   }
+  jobsView.close();
+  jobView.open(route.jobId, jobsView.jobs.get(route.jobId)?.state);
+  if (route.documentId) reader.open(route.documentId);
+  else reader.close();
+  if (isNew) {
+    scrollTo(0, 0);
+    byId("job-name").focus({ preventScroll: true });
+  }
+}
+
+function go(job) {
+  jobsView.offer(job);
+  location.hash = `#/jobs/${job.job_id}`;
+}
+
+function onState(state, before) {
+  jobsView.offer(state);
+  if (before && before.status !== state.status) announce(`${state.name || "The crawl"} is ${state.status}, ${counted(state.document_count, "document")}`);
 }
 
 // A status is worth saying aloud; each count is not.
-function announce(state) {
-  byId("announcements").textContent = `${state.name || "A job"} is ${state.status}, ${state.document_count} documents`;
+function announce(text) {
+  setText(byId("announcements"), text);
 }
 
-function showConnection(name) {
-  const words = { connecting: "Connecting…", live: "Live", waiting: "Offline, reconnecting…" };
-  byId("connection").dataset.state = name;
-  byId("connection").textContent = words[name];
-  document.body.classList.toggle("stale", name !== "live");
-  clearTimeout(relist);
-  if (name === "live") list();
-}
-
-// The socket brings what is live; this brings what ended, also while the page was offline.
-async function list() {
-  try {
-    const { jobs: newest } = await call("GET", "/v1/jobs?limit=100");
-    newest.forEach(offer);
-    const known = new Set(newest.map((state) => state.job_id));
-    const missed = jobs.live().filter((state) => !known.has(state.job_id));
-    for (const state of missed) offer(await call("GET", `/v1/jobs/${state.job_id}`));
-    listed = true;
-    showProblem(byId("list-error"), null);
-    summarize();
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    showProblem(byId("list-error"), `The list of jobs is not complete: ${problem.message}`);
-    relist = setTimeout(list, RELIST_MS);
+function showConnection(now) {
+  const before = connection;
+  connection = now;
+  if (now.state === "live") {
+    offlineSince = 0;
+    jobsView.reload();
+    jobView.refresh();
+    if (["waiting", "connecting"].includes(before.state) && document.body.classList.contains("stale")) announce("Connected again. Everything is up to date.");
+  } else if (before.state === "live") {
+    offlineSince = Date.now();
+    announce("The connection is lost. Counts may be out of date.");
   }
+  byId("connection").dataset.state = now.state;
+  setText(byId("connection").firstElementChild, WORDS[now.state]);
+  document.body.classList.toggle("stale", Boolean(offlineSince));
+  if (now.state === "unauthorized") signIn.ask();
+  countDown();
 }
 
-function summarize() {
-  const states = jobs.states;
-  const live = jobs.live().length;
-  byId("empty").hidden = !listed || states.length > 0;
-  byId("summary").textContent = states.length ? `${live} live, ${states.filter(isTerminal).length} ended` : "";
-  byId("more").hidden = states.length < MOST_SHOWN;
-  byId("more").textContent = `The newest ${MOST_SHOWN} jobs are shown.`;
+function countDown() {
+  const { state, retryAt, reason } = connection;
+  const isCut = state === "waiting" || state === "closed" || (state === "connecting" && offlineSince > 0);
+  byId("banner").hidden = !isCut;
+  byId("retry").hidden = state === "connecting";
+  if (!isCut) return;
+  const since = offlineSince ? ` Counts are those of ${clock(offlineSince)}.` : "";
+  const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
+  const what = state === "closed" ? `The gateway closed the connection${reason ? `: ${reason}` : ""}.` : `No connection to the gateway.${since}`;
+  const next = state === "closed" ? "" : state === "connecting" || !seconds ? " Connecting again…" : ` Trying again in ${seconds} s.`;
+  setText(byId("banner-text"), what + next);
 }
 
-async function start(event) {
-  event.preventDefault();
-  const form = event.target;
-  const button = form.querySelector("button[type=submit]");
-  button.disabled = true;
-  try {
-    offer(await call("POST", "/v1/jobs", submission(new FormData(form))));
-    form.reset();
-    showProblem(byId("start-error"), null);
-    form.seed.removeAttribute("aria-invalid");
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    showProblem(byId("start-error"), inWords(problem));
-    const fault = form.elements.namedItem(fieldName(problem.errors[0]?.field));
-    form.seed.toggleAttribute("aria-invalid", fault === form.seed);
-    if (fault?.closest("details")) fault.closest("details").open = true;
-    fault?.focus();
-  } finally {
-    button.disabled = false;
-  }
+function onProblem(problem) {
+  if (problem.status === 401) signIn.ask();
 }
 
-function submission(data) {
-  const text = (name) => data.get(name).trim();
-  const seed = text("seed");
-  const options = { same_site: data.has("same_site") };
-  for (const name of ["max_pages", "max_depth"]) if (text(name)) options[name] = Number(text(name));
-  for (const name of ["include", "exclude"]) if (text(name)) options[name] = [text(name)];
-  return { seeds: [/^[\w+.-]+:/.test(seed) || !seed ? seed : `https://${seed}`], name: text("name"), options };
+// Whatever was shown to one key is not for another.
+function useKey(key) {
+  tallyho.key = key;
+  location.reload();
 }
 
-// `seeds[0]` and `options.include[0]` are the fields `seed` and `include` of the form.
-function fieldName(field = "") {
-  return field.startsWith("seeds") ? "seed" : field.replace(/^options\./, "").replace(/\[.*/, "");
-}
-
-const LABELS = { seed: "The address", max_pages: "At most", max_depth: "Depth", include: "Include", exclude: "Exclude", name: "Name" };
-
-function inWords(problem) {
-  const [error] = problem.errors;
-  const label = error && LABELS[fieldName(error.field)];
-  return label ? `${label}: ${error.message}` : problem.message;
-}
-
-async function cancel(row) {
-  try {
-    offer(await call("POST", `/v1/jobs/${row.id}/cancel`));
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    row.showProblem(problem.message);
-    row.cancel.hidden = false;
-  }
-}
-
-function showProblem(element, text) {
-  element.hidden = !text;
-  element.textContent = text ?? "";
+async function confirm(text) {
+  const dialog = byId("confirm");
+  setText(byId("confirm-text"), text);
+  dialog.returnValue = "keep";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "cancel";
 }

@@ -1,0 +1,89 @@
+// The pages of a job: how many ended how and why, and which of them failed.
+
+import { byId, h, setText, showText, throttled } from "./dom.js";
+import { number, reasonInWords } from "./format.js";
+import { pageGroups } from "./model.js";
+import { Problem, isTerminal } from "./tallyho.js";
+
+const FIRST_FAILED = 20;
+const MORE_FAILED = 100;
+const REFRESH_MS = 2000;
+
+export class PagesPanel {
+  #state = null;
+  #reasons = [];
+  #wanted = FIRST_FAILED;
+  #failedShown = -1;
+
+  constructor(tallyho) {
+    this.tallyho = tallyho;
+    byId("failed-more").addEventListener("click", () => {
+      this.#wanted += MORE_FAILED;
+      this.#failedShown = -1;
+      this.#readSoon();
+    });
+  }
+
+  #readSoon = throttled(REFRESH_MS, () => this.#readFailed());
+
+  clear() {
+    this.#readSoon.cancel();
+    this.#state = null;
+    this.#reasons = [];
+    this.#wanted = FIRST_FAILED;
+    this.#failedShown = -1;
+    byId("failed").replaceChildren();
+    byId("failed-more").hidden = true;
+  }
+
+  update(state) {
+    this.#state = state;
+    setText(byId("pages-count"), number(state.total_children));
+    setText(byId("failed-count"), state.failed_children ? number(state.failed_children) : "");
+    showText(byId("failed-none"), state.failed_children ? null : isTerminal(state) ? "No page failed." : "No page has failed so far.");
+    this.#drawGroups();
+    if (state.failed_children !== this.#failedShown && state.failed_children) this.#readSoon();
+  }
+
+  showReasons(reasons) {
+    this.#reasons = reasons;
+    if (this.#state) this.#drawGroups();
+  }
+
+  #drawGroups() {
+    const groups = pageGroups(this.#state, this.#reasons);
+    const look = JSON.stringify(groups);
+    if (byId("pages").look === look) return;
+    byId("pages").look = look;
+    byId("pages").replaceChildren(...groups.map(groupOf));
+  }
+
+  async #readFailed() {
+    const state = this.#state;
+    if (!state) return;
+    try {
+      const limit = Math.min(1000, this.#wanted);
+      const { pages, next } = await this.tallyho.pages(state.job_id, { state: "failed", limit });
+      if (state.job_id !== this.#state?.job_id) return;
+      this.#failedShown = state.failed_children;
+      byId("failed").replaceChildren(...pages.map(failedOf));
+      byId("failed-more").hidden = !next || limit === 1000;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      setTimeout(() => this.#state && this.#readSoon(), REFRESH_MS);
+    }
+  }
+}
+
+function groupOf({ outcome, pages, reasons }) {
+  const line = h("div", { className: "group", dataset: { outcome } }, h("span", { className: "name" }, outcome), h("b", {}, number(pages)));
+  const below = reasons.map((row) => h("li", {}, h("span", {}, reasonInWords(row.reason)), h("b", {}, number(row.pages))));
+  return h("li", {}, line, ...(below.length ? [h("ul", {}, ...below)] : []));
+}
+
+function failedOf(page) {
+  const url = page.url ?? page.page_id;
+  const link = page.url ? h("a", { href: page.url, target: "_blank", rel: "noopener noreferrer" }, url) : h("span", {}, url);
+  return h("li", {}, link, h("span", { className: "why", title: page.reason ?? "" }, reasonInWords(page.reason)));
+}
+
