@@ -130,7 +130,7 @@ class Gateway:
     async def cut(self) -> None:
         """Lose every connection, as a network does: without a word."""
         assert self._runner
-        for connection in list(self._runner.app[CONNECTIONS]):
+        for connection in self._runner.app[CONNECTIONS]:
             connection._cut_off()
 
     async def ask(self, message: Message) -> Any:
