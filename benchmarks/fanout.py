@@ -32,7 +32,7 @@ class Delivery:
 
 def delivery(stage: Stage, way: Way, clients: int, *, rounds: int) -> Delivery:
     """One message a round to every client; each must get each."""
-    milliseconds = 250
+    milliseconds = 250 * max(1, clients // 2_000)
     size = 1 if way.label.startswith("ws-gateway") else len(frames.progress(state(1)))
     with stage.serving(way) as (server, port), stage.connected(port, clients) as client:
         time.sleep(SETTLE_SECONDS)
@@ -137,11 +137,11 @@ def idle(stage: Stage, clients: int) -> None:
                 print(f"| {way.label} | {(server.kilobytes() - before) / clients:.1f} |", flush=True)
 
 
-def run(stage: Stage, parts: Iterable[str], *, turns: int, quick: bool) -> None:
+def run(stage: Stage, parts: Iterable[str], numbers: Iterable[int], *, turns: int, quick: bool) -> None:
     """Measure and print `parts`; quickly: little of each, which shows that it works and nothing else."""
     print(f"{os.cpu_count()} cores; load before: {' '.join(f'{load:.2f}' for load in os.getloadavg())}", flush=True)
     if "delivery" in parts:
-        for clients in (100,) if quick else (1_000, 5_000):
+        for clients in (100,) if quick else numbers:
             print_delivery(clients, compare(stage, clients, rounds=4 if quick else 20, turns=turns))
     if "conflation" in parts:
         conflation(stage, seconds=1 if quick else 10)
@@ -155,6 +155,8 @@ def main() -> int:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout", description="Measure the fan-out.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which of {', '.join(PARTS)}; all by default")
+    numbers = "to how many clients one message is sent, each in turn (%(default)s)"
+    parser.add_argument("--clients", type=int, nargs="+", default=[1_000, 5_000], metavar="N", help=numbers)
     parser.add_argument("--turns", type=int, default=3, help="how often each way has its turn (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="little of everything: does it run?")
     arguments = parser.parse_args()
@@ -162,7 +164,7 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     with open_stage() as stage:
         turns = 1 if arguments.quick else arguments.turns
-        run(stage, arguments.parts or PARTS, turns=turns, quick=arguments.quick)
+        run(stage, arguments.parts or PARTS, arguments.clients, turns=turns, quick=arguments.quick)
     return 0
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from ws_gateway import access, asyncapi, events, http_api, openapi, sockets
 from ws_gateway.access import ACCESS, Access, check_access
 from ws_gateway.clients import FLUSH_SECONDS
+from ws_gateway.crowds import Crowds
 from ws_gateway.deps import DEPS, Deps, Hear
 from ws_gateway.documents import Documents
 from ws_gateway.frames import Stream
@@ -22,6 +23,7 @@ from ws_gateway.hub import Hub
 from ws_gateway.keys import KeyRing, Tickets
 from ws_gateway.limits import Limits, Places
 from ws_gateway.logs import LogBook
+from ws_gateway.phases import Phases
 from ws_gateway.problems import MAX_BODY_BYTES, ProblemError, answer_problems
 from ws_gateway.sockets import CONNECTIONS, STOPPING
 
@@ -77,6 +79,7 @@ def build_app(
     app = web.Application(middlewares=[answer_problems, check_access], client_max_size=MAX_BODY_BYTES)
     app[ACCESS] = Access(options.keys, Tickets(options.ticket_secret), options.origins)
     app[ASK] = ask
+    phases = Phases()
     app[DEPS] = Deps(
         hub=hub,
         logs=logs or LogBook(),
@@ -86,6 +89,8 @@ def build_app(
         limits=options.limits,
         places=Places(options.limits),
         flush_seconds=options.flush_seconds,
+        crowds=Crowds(hub, phases, options.flush_seconds),
+        phases=phases,
     )
     app[READINESS] = readiness
     app[ALLOW_PRIVATE_ADDRESSES] = allow_private_addresses

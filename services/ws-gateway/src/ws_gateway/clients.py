@@ -44,8 +44,8 @@ class Moment(Protocol):
 class Pace:
     """States that go out together, at most once in `interval` seconds; of each job the newest only.
 
-    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told. `phase` is for whoever
-    writes: when that is due.
+    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told. `phase` is for
+    whoever writes: when that is due.
     """
 
     __slots__ = ("_is_awake", "_wake", "dirty", "interval", "is_held", "phase")
@@ -70,6 +70,11 @@ class Pace:
         if not self.is_held:
             self._is_awake = True
             self._wake(self, urgent)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self.dirty.clear()
+        self._is_awake = False
 
     def release(self) -> None:
         """Hold it no longer."""
@@ -118,8 +123,8 @@ class Client:
     That is held back at first: a client that subscribes at once gets nothing before the answer.
     """
 
-    __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "queue",
-                 "queued_bytes", "wake")  # fmt: skip
+    __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "on_leave",
+                 "queue", "queued_bytes", "wake")  # fmt: skip
 
     def __init__(self, wake: Wake, interval: float = FLUSH_SECONDS) -> None:
         self.wake = wake
@@ -128,6 +133,8 @@ class Client:
         self.everything.is_held = True
         self.floors: Mapping[UUID, int] = {}
         self.interests: dict[UUID, Interest] = {}
+        # Set while a crowd follows every job for it: to be called before it is to be sent anything else.
+        self.on_leave: Callable[[], None] | None = None
         self.is_silent = True
         self.is_flooded = False
         self.queue: list[bytes] = []

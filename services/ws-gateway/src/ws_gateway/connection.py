@@ -12,13 +12,13 @@ from aiohttp import WSMsgType, web
 from ws_gateway import frames
 from ws_gateway.clients import Client, Pace
 from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
+from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds, is_one_of_many
 from ws_gateway.hub import Hub
 from ws_gateway.keys import Key
 from ws_gateway.phases import TICK_SECONDS, Phases
 
 log = logging.getLogger(__name__)
 
-FRAMES_AT_ONCE = 256
 # What the kernel holds for a client is out of date when it is read at last; so is what the transport holds.
 UNSENT_BYTES = 16 * 1024
 # A client that has room for so much gets more documents.
@@ -40,10 +40,10 @@ class Connection:
         "_ack_window",
         "_acked",
         "_closing",
+        "_crowds",
         "_hub",
         "_key",
         "_loop",
-        
         "_phases",
         "_ping_timer",
         "_room",
@@ -60,6 +60,7 @@ class Connection:
         transport: asyncio.Transport,
         hub: Hub,
         phases: Phases,
+        crowds: Crowds,
         *,
         interval: float,
         legacy: bool = False,
@@ -69,6 +70,7 @@ class Connection:
         self._transport = transport
         self._hub = hub
         self._phases = phases
+        self._crowds = crowds
         self._key = key
         self._loop = asyncio.get_running_loop()
         self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
@@ -99,6 +101,23 @@ class Connection:
     def expect_acks(self, window: int) -> None:
         """From now on, be at most so many frames ahead of what the client has acknowledged."""
         self._ack_window = window
+        self._acked = self._sent
+
+    def settle(self) -> None:
+        """The client has said nothing for a while, or that it follows every job: it is one of many, if that is all."""
+        self._hub.settle(self.client)
+        if is_one_of_many(self.client) and self._ack_window is None and not self._closing:
+            self._crowds.enter(self)
+
+    def write(self, data: bytes, frames: int) -> bool:
+        """Send frames that many are sent; false if it has not taken enough of what was sent before."""
+        if self._closing or self._ws.closed or self._transport.is_closing():
+            return True  # it is about to leave
+        if self._transport.get_write_buffer_size() > UNSENT_BYTES:
+            return False
+        self._sent += frames
+        self._transport.write(data)
+        return True
 
     def acknowledge(self, received: int) -> bool:
         """The client has received so many frames; false if so many were never sent."""
@@ -123,11 +142,11 @@ class Connection:
 
     def _wake(self, pace: Pace, urgent: bool) -> None:  # noqa: FBT001  # a Wake
         if urgent:
-            self._loop.call_soon(self._flush, pace)
+            self._loop.call_soon(self.flush, pace)
         else:
             if pace.phase is None:
                 pace.phase = self._phases.deal(pace.interval)
-            pace.phase.add(self._flush, pace)
+            pace.phase.add(self.flush, pace)
 
     def _ping(self) -> None:
         if self._key and self._key.has_expired(datetime.now(UTC)):
@@ -137,7 +156,8 @@ class Connection:
         self.client.put(frames.PING, urgent=True)
         self._ping_timer = self._loop.call_later(PING_SECONDS, self._ping)
 
-    def _flush(self, pace: Pace) -> None:
+    def flush(self, pace: Pace) -> None:
+        """Write what waits at that pace, in one go."""
         if self._closing or self._ws.closed or self._transport.is_closing():
             return
         if self.client.is_flooded:
@@ -153,7 +173,7 @@ class Connection:
             self._sent += len(batch)
             self._transport.write(b"".join(batch) if len(batch) > 1 else batch[0])
         if pace.dirty or self.client.queue:
-            self._loop.call_later(TICK_SECONDS, self._flush, pace)
+            self._loop.call_later(TICK_SECONDS, self.flush, pace)
         if self._room is not None:
             self._room.set()
 
@@ -164,7 +184,7 @@ class Connection:
         if now - self._stalled_since < STALLED_SECONDS:
             # What is queued holds up what comes after it; states only become newer.
             wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
-            self._loop.call_later(wait, self._flush, pace)
+            self._loop.call_later(wait, self.flush, pace)
         else:
             log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
             self.close(TOO_SLOW)
@@ -177,6 +197,8 @@ class Connection:
             self._cut_off()
 
     def _cut_off(self) -> None:
+        if self._transport.is_closing() and not self._transport.get_write_buffer_size():
+            return  # it is gone
         # Without lingering: else the kernel keeps what was not read, and tries for minutes to deliver it.
         if sock := self._transport.get_extra_info("socket"):
             with suppress(OSError):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from ws_gateway.clients import FLUSH_SECONDS
+from ws_gateway.crowds import Crowds
 from ws_gateway.documents import Documents
 from ws_gateway.frames import Stream
 from ws_gateway.http_api import Ask
@@ -30,8 +30,9 @@ class Deps:
     hear: Hear
     limits: Limits
     places: Places
-    flush_seconds: float = FLUSH_SECONDS
-    phases: Phases = field(default_factory=Phases)
+    flush_seconds: float
+    crowds: Crowds
+    phases: Phases
     # What else is to be told that the gateway stops.
     on_stop: set[Callable[[], None]] = field(default_factory=set)
 

@@ -41,6 +41,7 @@ class Hub:
         self._live: dict[UUID, Latest] = {}
         self._finished: dict[UUID, Latest] = {}
         self._everything: set[Client] = set()
+        self._crowds: set[Pace] = set()
         self._legacy: set[Client] = set()
         self._wide: set[Client] = set()
         self._watchers: dict[UUID, set[Follower]] = {}
@@ -94,6 +95,8 @@ class Hub:
         if known and known.revision >= state.revision:
             return False
         self._tell_watchers(latest := self._remember(state))
+        for crowd in self._crowds:
+            crowd.offer(latest)
         for client in self._everything:
             client.offer(latest)
         if self._legacy and known and known.state.status is not state.status:
@@ -111,16 +114,15 @@ class Hub:
         """From now on a client gets only what it subscribes to."""
         if client.is_silent:
             client.is_silent = False
-            client.everything = None
+            self._end_everything(client)
             client.clear()
-            self._everything.discard(client)
             self._legacy.discard(client)
-            self._wide.discard(client)
             self.on_interest()
 
     def subscribe(self, client: Client, job_id: UUID, revision: int | None, interval: float | None = None) -> None:
         """Follow one job. Its states wait for `answer`; none is lost between."""
         self.narrow(client)
+        _leave_crowd(client)
         if old := client.interests.pop(job_id, None):
             old.pace.dirty.pop(job_id, None)
             self.unwatch(job_id, old)
@@ -149,8 +151,10 @@ class Hub:
 
     def subscribe_all(self, client: Client, revisions: Mapping[UUID, int], interval: float | None = None) -> None:
         """Follow every job. States wait for `answer_all`; those that the client has, by `revisions`, are not sent."""
+        _leave_crowd(client)
         pending = dict(client.everything.dirty) if client.everything else {}
         self.narrow(client)
+        self._end_everything(client)
         pace = client.everything = Pace(client.wake, interval or client.default.interval)
         pace.is_held = True
         client.floors = revisions
@@ -177,11 +181,35 @@ class Hub:
     def unsubscribe_all(self, client: Client) -> None:
         """Send only the jobs that the client has subscribed to."""
         if not client.is_silent:
-            client.everything = None
-            client.floors = {}
-            self._everything.discard(client)
-            self._wide.discard(client)
+            self._end_everything(client)
             self.on_interest()
+
+    def _end_everything(self, client: Client) -> None:
+        _leave_crowd(client)
+        if client.everything:
+            client.everything.clear()  # its flush may be on its way
+        client.everything = None
+        client.floors = {}
+        self._everything.discard(client)
+        self._wide.discard(client)
+
+    def add_crowd(self, pace: Pace) -> None:
+        """Have every newer state sent at this pace, for as many clients as there are."""
+        self._crowds.add(pace)
+
+    def remove_crowd(self, pace: Pace) -> None:
+        """No longer."""
+        self._crowds.discard(pace)
+
+    def follow_together(self, client: Client) -> None:
+        """A crowd follows every job for the client from now on."""
+        self._everything.discard(client)
+
+    def follow_alone(self, client: Client, missed: Iterable[Latest]) -> None:
+        """The client follows every job by itself again, beginning with what it was not sent."""
+        self._everything.add(client)
+        for latest in missed:
+            client.offer(latest)
 
     def watch(self, job_id: UUID, follower: Follower) -> None:
         """Tell a follower of every newer state of one job."""
@@ -238,3 +266,8 @@ class Hub:
         if len(jobs) > most:
             del jobs[next(iter(jobs))]
         return latest
+
+
+def _leave_crowd(client: Client) -> None:
+    if client.on_leave:
+        client.on_leave()

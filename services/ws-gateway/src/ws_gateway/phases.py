@@ -43,10 +43,13 @@ class Phases:
 
     def deal(self, interval: float) -> Phase:
         """A moment of that interval, another one than the last."""
-        phases = self._phases.get(interval)
-        if phases is None:
-            number = min(100, max(1, round(interval / TICK_SECONDS)))
-            phases = [Phase(interval, interval * place / number) for place in range(number)]
-            self._phases[interval] = phases
+        phases = self.all(interval)
         self._dealt += 1
         return phases[self._dealt % len(phases)]
+
+    def all(self, interval: float) -> list[Phase]:
+        """Every moment of that interval."""
+        if interval not in self._phases:
+            number = min(100, max(1, round(interval / TICK_SECONDS)))
+            self._phases[interval] = [Phase(interval, interval * place / number) for place in range(number)]
+        return self._phases[interval]

@@ -116,6 +116,7 @@ class Session:
         for start in range(0, len(unknown), ASK_AT_ONCE):
             await asyncio.gather(*map(self._learn, unknown[start : start + ASK_AT_ONCE]))
         hub.answer_all(client)
+        self._connection.settle()
         return Subscribed(job_id=None, stream=Stream.PROGRESS, outcome=Outcome.SNAPSHOT)
 
     async def _learn(self, job_id: UUID) -> None:

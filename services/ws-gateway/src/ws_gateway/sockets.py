@@ -4,7 +4,7 @@ import asyncio
 import random
 from contextlib import suppress
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
 
 from ws_gateway.access import KEY, close_at_once
 from ws_gateway.closing import RESTARTING, TOO_MANY_CONNECTIONS
@@ -47,6 +47,7 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
         transport,
         deps.hub,
         deps.phases,
+        deps.crowds,
         interval=deps.flush_seconds,
         legacy=request.path == LEGACY_PATH,
         key=request[KEY],
@@ -54,17 +55,21 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
     session = Session(deps, connection)
     connections = request.app[CONNECTIONS]
     connections.add(connection)
-    settling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, deps.hub.settle, connection.client)
+    settling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, connection.settle)
     try:
         with suppress(ClientConnectionResetError):
             async for message in ws:
-                await session.receive(message.data if message.type is WSMsgType.TEXT else None)
+                await _received(session, message)
     finally:
         settling.cancel()
         connections.discard(connection)
         session.end()
         connection.end()
     return ws
+
+
+async def _received(session: Session, message: WSMessage) -> None:
+    await session.receive(message.data if message.type is WSMsgType.TEXT else None)
 
 
 async def close_all(app: web.Application, *, seconds: float = 0.0) -> None:

@@ -1,0 +1,109 @@
+"""Clients that follow every job and are up to date: sent the same bytes at the same moment, put together once.
+
+What a delivery costs beyond its system call is touching what belongs to the client. A crowd has one set of states that
+wait, not one for each member. Whoever can't take a write falls behind, and follows alone until it has caught up.
+"""
+
+import asyncio
+from typing import Protocol
+
+from ws_gateway.clients import Client, Latest, Pace
+from ws_gateway.hub import Hub
+from ws_gateway.phases import TICK_SECONDS, Phase, Phases
+
+FRAMES_AT_ONCE = 256
+
+
+class Member(Protocol):
+    """A connection, as a crowd sees it."""
+
+    client: Client
+
+    def write(self, data: bytes, frames: int) -> bool:
+        """Send it; false if it has not taken enough of what was sent before."""
+
+    def flush(self, pace: Pace) -> None:
+        """Write what is its own."""
+
+
+class Crowd:
+    """The clients whose moment is `phase`."""
+
+    def __init__(self, hub: Hub, phase: Phase, interval: float) -> None:
+        self._hub = hub
+        self._phase = phase
+        self._pace = Pace(self._wake, interval)
+        self._members: set[Member] = set()
+        self._waiting: set[Member] = set()
+
+    def enter(self, member: Member) -> None:
+        """Let it in at the next moment at which there is nothing left that it alone is to be sent."""
+        member.client.on_leave = lambda: self._leave(member)
+        if member.client.everything:
+            member.client.everything.phase = self._phase
+        self._waiting.add(member)
+        self._hub.add_crowd(self._pace)
+
+    def _leave(self, member: Member) -> None:
+        was_in = member in self._members
+        self._members.discard(member)
+        self._waiting.discard(member)
+        member.client.on_leave = None
+        if was_in:
+            self._hub.follow_alone(member.client, self._pace.dirty.values())
+        if not self._members and not self._waiting:
+            self._hub.remove_crowd(self._pace)
+            self._pace.clear()
+
+    def _wake(self, pace: Pace, urgent: bool) -> None:  # noqa: FBT001  # a Wake
+        if urgent:
+            asyncio.get_running_loop().call_soon(self._flush, pace)
+        else:
+            self._phase.add(self._flush, pace)
+
+    def _flush(self, pace: Pace) -> None:
+        states = pace.pop(FRAMES_AT_ONCE)
+        if states:
+            self._write(states)
+        if pace.dirty:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._flush, pace)
+        else:
+            self._let_in()
+
+    def _write(self, states: list[Latest]) -> None:
+        data = b"".join([latest.frame for latest in states])
+        number = len(states)
+        behind = [member for member in self._members if not member.write(data, number)]
+        for member in behind:
+            self._members.discard(member)
+            self._waiting.add(member)
+            self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])
+
+    def _let_in(self) -> None:
+        for member in list(self._waiting):
+            pace = member.client.everything
+            if pace and pace.dirty:
+                member.flush(pace)
+            if pace and not pace.dirty:
+                self._waiting.discard(member)
+                self._members.add(member)
+                self._hub.follow_together(member.client)
+
+
+class Crowds:
+    """One crowd for each moment of the interval, filled in turn."""
+
+    def __init__(self, hub: Hub, phases: Phases, interval: float) -> None:
+        self._crowds = [Crowd(hub, phase, interval) for phase in phases.all(interval)]
+        self._next = 0
+
+    def enter(self, member: Member) -> None:
+        """Let a client that follows every job and nothing else into one of them."""
+        self._next = (self._next + 1) % len(self._crowds)
+        self._crowds[self._next].enter(member)
+
+
+def is_one_of_many(client: Client) -> bool:
+    """Whether a client wants just what all others want, at the usual pace."""
+    pace = client.everything
+    return pace is not None and pace.interval == client.default.interval and not (client.floors or client.interests)
