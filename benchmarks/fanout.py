@@ -107,6 +107,7 @@ def stalled(stage: Stage, *, seconds: float) -> None:
     ):
         time.sleep(SETTLE_SECONDS)
         states_for(server, client, 2)
+        start = server.kilobytes()
         _, without = states_for(server, client, seconds)
         before = server.kilobytes()
         with stage.connected(port, 1, jobs=JOBS, stalled=1):
@@ -118,9 +119,8 @@ def stalled(stage: Stage, *, seconds: float) -> None:
     print("|---|--:|--:|")
     print(f"| p50 of the others (ms) | {without.p50:.0f} | {with_one.p50:.0f} |")
     print(f"| p99 of the others (ms) | {without.p99:.0f} | {with_one.p99:.0f} |")
-    print(
-        f"| memory more than before (KB), then when it was closed | | {during - before}, {after - before} |", flush=True
-    )
+    grown = f"{before - start:,} | {during - before:,}, then {after - during:,}"
+    print(f"| memory grew by (KB); with: while it stalled, then when it was closed | {grown} |", flush=True)
 
 
 def idle(stage: Stage, clients: int) -> None:

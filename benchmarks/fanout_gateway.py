@@ -18,6 +18,7 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, Message
 from tallyho_contracts.jobs import Job, JobGet, JobList, JobState, JobStatus
 from tallyho_messaging.wire import Malformed, decode, event_of
+from tallyho_process import spare_the_collector
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.hub import Hub
 from ws_gateway.limits import Limits
@@ -84,6 +85,7 @@ async def main(jobs: int) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    spare_the_collector()
     print(f"listening {runner.addresses[0][1]}", flush=True)
     await obey(Announcements(hub, jobs))
 

@@ -125,7 +125,7 @@ async def test_whoever_sleeps_leaves_subscribes_or_comes_back_misses_nothing_and
         one = dice.choice(people)
         match dice.randrange(8):
             case 0:
-                one.settle() if not one.client.on_leave else None
+                one.settle() if not one.client.crowd else None
             case 1 | 2:
                 one.sleeps = not one.sleeps
             case 3 if not one.client.is_silent or step > 200:
@@ -141,7 +141,7 @@ async def test_whoever_sleeps_leaves_subscribes_or_comes_back_misses_nothing_and
             await asyncio.sleep(0.002)
     for one in people:
         one.sleeps = False
-        if one.client.is_silent and not one.client.on_leave:
+        if one.client.is_silent and not one.client.crowd:
             one.settle()
     for job in revisions:
         revisions[job] += 1

@@ -1,7 +1,6 @@
 """`python -m job_tracker` runs the service; `python -m job_tracker migrate` prepares its schema."""
 
 import asyncio
-import gc
 import logging
 import sys
 from contextlib import AsyncExitStack
@@ -17,7 +16,7 @@ from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
-from tallyho_process import run_process, stop_on_signal, stoppable_start
+from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
@@ -69,12 +68,6 @@ async def run() -> None:
                     log.info("ready")
                 # Last, so that what was committed while stopping is still published.
                 published.set()
-
-
-def spare_the_collector() -> None:
-    """Look for garbage less often: events leave no cycles behind, and looking cost more than reading them."""
-    gc.freeze()
-    gc.set_threshold(200_000)
 
 
 async def run_migrations() -> None:

@@ -11,7 +11,7 @@ from datetime import date
 
 import uvloop
 from aiohttp import web
-from tallyho_process import run_process, stop_on_signal
+from tallyho_process import run_process, spare_the_collector, stop_on_signal
 
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.hub import Hub
@@ -51,6 +51,7 @@ async def run() -> None:
         async with asyncio.TaskGroup() as loops:
             following = loops.create_task(tracker.follow(settings.amqp_url))
             async with serving(app, listener) as url:
+                spare_the_collector()
                 log.info("listening url=%s", url)
                 announcing = loops.create_task(announce(tracker.connected, url))
                 await stop.wait()

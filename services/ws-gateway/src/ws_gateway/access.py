@@ -43,8 +43,8 @@ class Ticket(BaseModel):
 
 
 ACCESS = web.AppKey("access", Access)
-# Whose request it is; none where no key is needed.
-KEY: web.RequestKey[Key | None] = web.RequestKey("key")
+# Whose request it is; not there where no key is needed.
+KEY = web.RequestKey("key", Key)
 
 
 def routes() -> list[web.RouteDef]:
@@ -75,8 +75,15 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
         raise denied.problem from None
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return web.Response(status=HTTPStatus.NO_CONTENT)
-    request[KEY] = key
+    if key:
+        request[KEY] = key
     return await handler(request)
+
+
+def key_name(request: web.Request) -> str | None:
+    """Whose request it is; none where no key is needed."""
+    key = request.get(KEY)
+    return key.name if key else None
 
 
 async def close_at_once(request: web.Request, closing: Closing) -> web.WebSocketResponse:
@@ -94,7 +101,7 @@ def offered_protocols(request: web.Request) -> list[str]:
 
 async def create_ticket(request: web.Request) -> web.Response:
     """A pass for a browser, which can send no key with a WebSocket."""
-    key = request[KEY]
+    key = request.get(KEY)
     if key is None:
         raise ProblemError(HTTPStatus.CONFLICT, "no_keys", "No keys are configured here: no ticket is needed.")
     ticket = request.app[ACCESS].tickets.issue(key, datetime.now(UTC))

@@ -148,6 +148,8 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if isinstance(response, web.WebSocketResponse):
+        return  # it would keep them as long as it is open
     response.headers["X-Content-Type-Options"] = "nosniff"
     access.add_cors_headers(request, response)
     if request.path == "/" or request.path.startswith("/static/"):

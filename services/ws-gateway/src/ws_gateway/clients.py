@@ -100,6 +100,13 @@ class Pace:
 Wake = Callable[[Pace, bool], None]
 
 
+class Together(Protocol):
+    """Those that follow every job for a client; see `crowds`."""
+
+    def leave(self, client: "Client") -> None:
+        """Before it is to be sent anything else."""
+
+
 class Interest:
     """A subscription to one job's states; nothing is sent before the answer. `revision` is the newest that was sent."""
 
@@ -123,7 +130,7 @@ class Client:
     That is held back at first: a client that subscribes at once gets nothing before the answer.
     """
 
-    __slots__ = ("_paces", "default", "everything", "floors", "interests", "is_flooded", "is_silent", "on_leave",
+    __slots__ = ("_paces", "crowd", "default", "everything", "floors", "interests", "is_flooded", "is_silent",
                  "queue", "queued_bytes", "wake")  # fmt: skip
 
     def __init__(self, wake: Wake, interval: float = FLUSH_SECONDS) -> None:
@@ -133,8 +140,7 @@ class Client:
         self.everything.is_held = True
         self.floors: Mapping[UUID, int] = {}
         self.interests: dict[UUID, Interest] = {}
-        # Set while a crowd follows every job for it: to be called before it is to be sent anything else.
-        self.on_leave: Callable[[], None] | None = None
+        self.crowd: Together | None = None
         self.is_silent = True
         self.is_flooded = False
         self.queue: list[bytes] = []

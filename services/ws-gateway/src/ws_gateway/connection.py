@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import struct
 from contextlib import suppress
@@ -30,7 +31,7 @@ CLOSE_SECONDS = 2.0
 
 
 class Connection:
-    """Writes a client's frames straight to its transport, one write a flush.
+    """Writes a client's frames past aiohttp, one write a flush.
 
     That keeps their order because the WebSocket is not compressed: aiohttp then writes before it waits.
     """
@@ -41,6 +42,7 @@ class Connection:
         "_acked",
         "_closing",
         "_crowds",
+        "_fd",
         "_hub",
         "_key",
         "_loop",
@@ -80,6 +82,7 @@ class Connection:
         self._ack_window: int | None = None
         self._acked = self._sent = 0
         bound_unsent(transport)
+        self._fd = _plain_socket(transport)
         self.client: Client = hub.join(self._wake, interval, legacy=legacy)
 
     async def reply(self, frame: bytes) -> None:
@@ -113,10 +116,10 @@ class Connection:
         """Send frames that many are sent; false if it has not taken enough of what was sent before."""
         if self._closing or self._ws.closed or self._transport.is_closing():
             return True  # it is about to leave
-        if self._transport.get_write_buffer_size() > UNSENT_BYTES:
+        if (unsent := self._transport.get_write_buffer_size()) > UNSENT_BYTES:
             return False
         self._sent += frames
-        self._transport.write(data)
+        self._send(data, unsent)
         return True
 
     def acknowledge(self, received: int) -> bool:
@@ -165,17 +168,29 @@ class Connection:
             self.close(TOO_SLOW)
             return
         room = FRAMES_AT_ONCE if self._ack_window is None else self._ack_window - (self._sent - self._acked)
-        if room <= 0 or self._transport.get_write_buffer_size() > UNSENT_BYTES:
+        unsent = self._transport.get_write_buffer_size()
+        if room <= 0 or unsent > UNSENT_BYTES:
             self._wait_or_close(pace)
             return
         self._stalled_since = None
         if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
             self._sent += len(batch)
-            self._transport.write(b"".join(batch) if len(batch) > 1 else batch[0])
+            self._send(b"".join(batch) if len(batch) > 1 else batch[0], unsent)
         if pace.dirty or self.client.queue:
             self._loop.call_later(TICK_SECONDS, self.flush, pace)
         if self._room is not None:
             self._room.set()
+
+    def _send(self, data: bytes, unsent: int) -> None:
+        """Straight to the socket, which is a third cheaper; what it does not take now is the transport's to send."""
+        written = 0
+        if self._fd is not None and not unsent:
+            try:
+                written = os.write(self._fd, data)
+            except OSError:  # full, or broken: the transport will notice, too
+                written = 0
+        if written < len(data):
+            self._transport.write(data[written:])
 
     def _wait_or_close(self, pace: Pace) -> None:
         """The client has not taken what was written: it gets the newest states once it has, or must resume."""
@@ -211,3 +226,9 @@ def bound_unsent(transport: asyncio.Transport) -> None:
     sock: socket.socket | None = transport.get_extra_info("socket")
     if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def _plain_socket(transport: asyncio.Transport) -> int | None:
+    """The file descriptor that takes what is sent as it is; none if it is encrypted on the way."""
+    sock = transport.get_extra_info("socket")
+    return None if sock is None or transport.get_extra_info("sslcontext") else sock.fileno()

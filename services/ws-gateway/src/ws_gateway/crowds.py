@@ -33,24 +33,23 @@ class Crowd:
         self._hub = hub
         self._phase = phase
         self._pace = Pace(self._wake, interval)
-        self._members: set[Member] = set()
-        self._waiting: set[Member] = set()
+        self._members: dict[Client, Member] = {}
+        self._waiting: dict[Client, Member] = {}
 
     def enter(self, member: Member) -> None:
         """Let it in at the next moment at which there is nothing left that it alone is to be sent."""
-        member.client.on_leave = lambda: self._leave(member)
+        member.client.crowd = self
         if member.client.everything:
             member.client.everything.phase = self._phase
-        self._waiting.add(member)
+        self._waiting[member.client] = member
         self._hub.add_crowd(self._pace)
 
-    def _leave(self, member: Member) -> None:
-        was_in = member in self._members
-        self._members.discard(member)
-        self._waiting.discard(member)
-        member.client.on_leave = None
-        if was_in:
-            self._hub.follow_alone(member.client, self._pace.dirty.values())
+    def leave(self, client: Client) -> None:
+        """What was still to be sent to all becomes the client's own."""
+        client.crowd = None
+        self._waiting.pop(client, None)
+        if self._members.pop(client, None):
+            self._hub.follow_alone(client, self._pace.dirty.values())
         if not self._members and not self._waiting:
             self._hub.remove_crowd(self._pace)
             self._pace.clear()
@@ -73,21 +72,18 @@ class Crowd:
     def _write(self, states: list[Latest]) -> None:
         data = b"".join([latest.frame for latest in states])
         number = len(states)
-        behind = [member for member in self._members if not member.write(data, number)]
+        behind = [member for member in self._members.values() if not member.write(data, number)]
         for member in behind:
-            self._members.discard(member)
-            self._waiting.add(member)
+            self._waiting[member.client] = self._members.pop(member.client)
             self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])
 
     def _let_in(self) -> None:
-        for member in list(self._waiting):
-            pace = member.client.everything
-            if pace and pace.dirty:
-                member.flush(pace)
-            if pace and not pace.dirty:
-                self._waiting.discard(member)
-                self._members.add(member)
-                self._hub.follow_together(member.client)
+        for client, member in list(self._waiting.items()):
+            if client.everything and client.everything.dirty:
+                member.flush(client.everything)  # which may end it
+            if client in self._waiting and client.everything and not client.everything.dirty:
+                self._members[client] = self._waiting.pop(client)
+                self._hub.follow_together(client)
 
 
 class Crowds:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tallyho_contracts.event import Count
 from tallyho_contracts.jobs import Job, JobGet
 
-from ws_gateway.access import KEY
+from ws_gateway.access import key_name
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.closing import RESTARTING
 from ws_gateway.connection import PING_SECONDS, STALLED_SECONDS, bound_unsent
@@ -39,13 +39,16 @@ async def job_events(request: web.Request) -> web.StreamResponse:
     """
     query(request, EventParameters)
     deps, job, revision = request.app[DEPS], job_id(request), _last_event_id(request)
-    key = request[KEY]
+    place = request.remote or "", key_name(request)
     try:
-        with deps.places.taken(request.remote or "", key.name if key else None):
-            return await _stream(request, deps, job, revision)
+        deps.places.take(*place)
     except NoPlaceError:
         detail = "There are too many connections; try again later."
         raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_connections", detail) from None
+    try:
+        return await _stream(request, deps, job, revision)
+    finally:
+        deps.places.give_back(*place)
 
 
 class _Due:

@@ -14,7 +14,7 @@ from tallyho_contracts.jobs import Job, JobGet, JobState, JobStatus
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
-from ws_gateway.access import KEY, close_at_once, offered_protocols
+from ws_gateway.access import close_at_once, key_name, offered_protocols
 from ws_gateway.clients import Latest
 from ws_gateway.closing import TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, STALLED_SECONDS
@@ -35,12 +35,16 @@ RETRY_SECONDS = 1.0
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """Tell a client of a crawl to its end; what it says itself is not listened to."""
-    deps, crawl_id, key = request.app[DEPS], job_id(request), request[KEY]
+    deps, crawl_id = request.app[DEPS], job_id(request)
+    place = request.remote or "", key_name(request)
     try:
-        with deps.places.taken(request.remote or "", key.name if key else None):
-            return await _serve(request, deps, crawl_id)
+        deps.places.take(*place)
     except NoPlaceError:
         return await close_at_once(request, TOO_MANY_CONNECTIONS)
+    try:
+        return await _serve(request, deps, crawl_id)
+    finally:
+        deps.places.give_back(*place)
 
 
 async def _serve(request: web.Request, deps: Deps, crawl_id: UUID) -> web.WebSocketResponse:

@@ -269,5 +269,5 @@ class Hub:
 
 
 def _leave_crowd(client: Client) -> None:
-    if client.on_leave:
-        client.on_leave()
+    if client.crowd:
+        client.crowd.leave(client)

@@ -1,8 +1,6 @@
 """How much one client, one address, one key and all of them together may have. No I/O and no clock."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -33,9 +31,8 @@ class Places:
         self._by_address: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
 
-    @contextmanager
-    def taken(self, address: str, key: str | None) -> Iterator[None]:
-        """Hold a place while the block runs. Raises NoPlaceError."""
+    def take(self, address: str, key: str | None) -> None:
+        """Take a place, to be given back. Raises NoPlaceError."""
         limits = self._limits
         if (
             0 < limits.connections <= self._open
@@ -44,10 +41,10 @@ class Places:
         ):
             raise NoPlaceError
         self._count(address, key, 1)
-        try:
-            yield
-        finally:
-            self._count(address, key, -1)
+
+    def give_back(self, address: str, key: str | None) -> None:
+        """The connection has ended."""
+        self._count(address, key, -1)
 
     def _count(self, address: str, key: str | None, change: int) -> None:
         self._open += change

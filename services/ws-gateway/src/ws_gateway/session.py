@@ -41,7 +41,7 @@ class Session:
     def __init__(self, deps: Deps, connection: Connection) -> None:
         self._deps = deps
         self._connection = connection
-        self._subscribed: set[tuple[Stream, UUID | None]] = set()
+        self._subscribed: dict[tuple[Stream, UUID | None], None] = {}  # as a set, which would be larger
         self._sending: dict[UUID, tuple[DocumentsOfJob, asyncio.Task[None] | None]] = {}
         self._allowance = Allowance(deps.limits, asyncio.get_running_loop().time())
         self._bad_frames = 0
@@ -87,7 +87,7 @@ class Session:
             raise BadFrameError(_error(wanted, "too_many_subscriptions", message))
         if wanted.ack_window is not None:
             self._connection.expect_acks(wanted.ack_window)
-        self._subscribed.add(key)
+        self._subscribed[key] = None
         try:
             answer = await self._begin(wanted)
         except (RequestRefused, RequestTimedOut) as error:
@@ -182,7 +182,7 @@ class Session:
         return Subscribed(job_id=job_id, stream=Stream.LOG, outcome=outcome)
 
     def _drop(self, stream: Stream, job_id: UUID | None) -> None:
-        self._subscribed.discard((stream, job_id))
+        self._subscribed.pop((stream, job_id), None)
         hub, client = self._deps.hub, self._connection.client
         if job_id is None:
             hub.unsubscribe_all(client)

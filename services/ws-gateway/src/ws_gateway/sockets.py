@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
 
-from ws_gateway.access import KEY, close_at_once
+from ws_gateway.access import KEY, close_at_once, key_name
 from ws_gateway.closing import RESTARTING, TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, Connection
 from ws_gateway.deps import DEPS, Deps
@@ -26,12 +26,15 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     deps = request.app[DEPS]
     if request.app[STOPPING].is_set():
         return await close_at_once(request, RESTARTING)
-    key = request[KEY]
+    place = request.remote or "", key_name(request)
     try:
-        with deps.places.taken(request.remote or "", key.name if key else None):
-            return await _serve(request, deps)
+        deps.places.take(*place)
     except NoPlaceError:
         return await close_at_once(request, TOO_MANY_CONNECTIONS)
+    try:
+        return await _serve(request, deps)
+    finally:
+        deps.places.give_back(*place)
 
 
 async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
@@ -50,7 +53,7 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
         deps.crowds,
         interval=deps.flush_seconds,
         legacy=request.path == LEGACY_PATH,
-        key=request[KEY],
+        key=request.get(KEY),
     )
     session = Session(deps, connection)
     connections = request.app[CONNECTIONS]
