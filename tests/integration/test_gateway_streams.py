@@ -67,7 +67,7 @@ class Resuming:
             socket = await self.dice.choice(self.gateways).ws_connect("/v1/ws")
             await self._subscribe(socket, "progress", revision=self.revisions[-1] if self.revisions else None)
             await self._subscribe(socket, "document_saved", ordinal=self.ordinals[-1] if self.ordinals else 0)
-            for _ in range(self.dice.randint(1, 30)):
+            for _ in range(self.dice.randint(1, 6)):
                 message = await socket.receive(timeout=20)
                 if message.type is not WSMsgType.TEXT:
                     break
@@ -116,11 +116,15 @@ async def test_clients_that_drop_and_resume_at_random_miss_nothing_and_get_nothi
     clients = [Resuming(gateways, job_id, random.Random(seed)) for seed in range(8)]
     following = [asyncio.create_task(client.follow()) for client in clients]
 
-    events = crawl.events
+    events, applied = crawl.events, 0
     while events:
         number = dice.randint(1, 40)
         await tracker.apply(*events[:number])
         events = events[number:]
+        applied += 1
+        async with asyncio.timeout(30):
+            while sum(client.drops for client in clients) < min(applied, 25):
+                await asyncio.sleep(0.01)
     job = await tracker.job(job_id)
     async with asyncio.timeout(60):
         await asyncio.gather(*following)

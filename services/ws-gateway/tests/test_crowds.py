@@ -97,6 +97,25 @@ async def test_end_of_a_job_does_not_wait_for_the_crowds_moment(state: State) ->
     await until(lambda: bool(one.writes))
 
 
+async def test_member_that_takes_nothing_gets_what_it_missed_later(state: State) -> None:
+    hub = Hub()
+    crowds = Crowds(hub, Phases(), INTERVAL)
+    sleeper, other = Someone(hub, crowds), Someone(hub, crowds)
+    for one in (sleeper, other):
+        one.settle()
+    hub.offer(state(1, 1))
+    await until(lambda: bool(sleeper.writes and other.writes))
+    await asyncio.sleep(2 * INTERVAL)
+
+    sleeper.sleeps = True
+    hub.offer(state(2, 1))
+    await until(lambda: 2 in other.revisions)
+    sleeper.sleeps = False
+    await until(lambda: 2 in sleeper.revisions)
+
+    assert sleeper.revisions == other.revisions == {1: [1], 2: [1]}
+
+
 async def test_last_member_that_leaves_ends_the_crowd(state: State) -> None:
     hub = Hub()
     one = Someone(hub, Crowds(hub, Phases(), INTERVAL))
