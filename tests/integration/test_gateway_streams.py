@@ -13,9 +13,11 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from gateways import Gateway, running_gateway
 from job_tracker import requests
-from job_tracker.progress import Progress, publish_with
+from job_tracker.commands import SOURCE
+from job_tracker.progress import Progress
 from tallyho_contracts.jobs import JobCancel, JobState, JobStatus
 from tallyho_contracts.registry import EVENTS
+from tallyho_messaging.announcing import announce
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.requests import serve
@@ -33,7 +35,7 @@ PAGES = 800
 async def tracker(amqp: Amqp, tracker_pool: Pool) -> AsyncIterator[Tracker]:
     """A tracker that announces and answers over the broker."""
     tracker, stop = Tracker(tracker_pool), asyncio.Event()
-    progress = Progress(tracker_pool, publish_with(amqp.publisher))
+    progress = Progress(tracker_pool, partial(announce, amqp.publisher, SOURCE))
     tracker.deps = replace(tracker.deps, progress=progress)
     answer = partial(requests.answer, tracker.deps)
     async with asyncio.TaskGroup() as loops:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from time import monotonic
 from uuid import UUID, uuid4
@@ -10,9 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from job_tracker import progress as progress_module
 from job_tracker import store
-from job_tracker.progress import Progress, publish_with
+from job_tracker.commands import SOURCE
+from job_tracker.progress import Progress
 from job_tracker.rules import Job
 from tallyho_contracts.jobs import JobPause, JobState, JobStatus
+from tallyho_messaging.announcing import announce
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.subscription import subscribe
@@ -278,7 +281,7 @@ async def test_published_state_reaches_who_listens_to_its_job_and_needs_no_liste
     tracker: Tracker, amqp: Amqp
 ) -> None:
     job_id, other = await tracker.create(), await tracker.create()
-    publish = publish_with(amqp.publisher)
+    publish = partial(announce, amqp.publisher, SOURCE)
     await publish([await tracker.job(other)])
     heard: asyncio.Queue[AnyEvent] = asyncio.Queue()
     async with (

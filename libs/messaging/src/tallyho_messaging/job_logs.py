@@ -6,17 +6,16 @@ Of each job a few lines are sent at a time. What comes beyond them until the nex
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from tallyho_contracts.logs import JobLog, LogLevel
-from tallyho_contracts.registry import TYPE_OF
 
+from tallyho_messaging.announcing import announce
 from tallyho_messaging.publisher import Publisher, PublishFailedError
-from tallyho_messaging.wire import event_of
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ class JobLogs:
         lines = [line for job_id, one in waiting.items() for line in self._told(job_id, one)]
         for start in range(0, len(lines), LINES_A_MESSAGE):
             try:
-                await self._publish(lines[start : start + LINES_A_MESSAGE])
+                await announce(self._publisher, self._source, lines[start : start + LINES_A_MESSAGE])
             except PublishFailedError as error:
                 log.info("log lines of jobs are lost lines=%d error=%s", len(lines) - start, error)
                 return
@@ -103,17 +102,3 @@ class JobLogs:
             fields={"left_out": number},
         )
         return [*waiting.lines, summary]
-
-    async def _publish(self, lines: Sequence[JobLog]) -> None:
-        row = TYPE_OF[JobLog]
-        events = [event_of(line, source=self._source, subject=line.job_id, time=line.timestamp) for line in lines]
-        keys = list(dict.fromkeys(f"{row.name}.{line.job_id}" for line in lines))
-        await self._publisher.publish_events(
-            row.exchange or "",
-            keys[0],
-            row.name,
-            [event.id for event in events],
-            [event.model_dump_json().encode() for event in events],
-            also_to=keys[1:],
-            mandatory=False,
-        )

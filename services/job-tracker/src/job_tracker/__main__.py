@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 
+from tallyho_messaging.announcing import announce
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
@@ -21,7 +22,7 @@ from tallyho_process import run_process, spare_the_collector, stop_on_signal, st
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
-from job_tracker.progress import Progress, publish_with
+from job_tracker.progress import Progress
 from job_tracker.requests import answer
 from job_tracker.settings import Settings
 from job_tracker.watchdog import watch
@@ -40,7 +41,7 @@ async def run() -> None:
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
             relay = Relay(pool, amqp.publisher.publish_events)
-            progress = Progress(pool, publish_with(amqp.publisher))
+            progress = Progress(pool, partial(announce, amqp.publisher, SOURCE))
             logs = JobLogs(amqp.publisher, SOURCE, partial(datetime.now, UTC))
             deps = Deps(pool, relay, progress, partial(datetime.now, UTC), logs.say)
             consumer = Consumer(

@@ -12,14 +12,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from tallyho_contracts.jobs import JobState
-from tallyho_contracts.registry import TYPE_OF
-from tallyho_messaging.publisher import Publisher, PublishFailedError
-from tallyho_messaging.wire import event_of
+from tallyho_messaging.publisher import PublishFailedError
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Connection, Pool
 
 from job_tracker import store
-from job_tracker.commands import SOURCE
 from job_tracker.rules import Job, job_state
 
 log = logging.getLogger(__name__)
@@ -33,26 +30,6 @@ SWEEP_SECONDS = 5.0
 
 Publish = Callable[[Sequence[JobState]], Awaitable[None]]
 T = TypeVar("T")
-
-
-def publish_with(publisher: Publisher) -> Publish:
-    """Publish states, as one message, to whichever gateways are listening; none is no failure."""
-    row = TYPE_OF[JobState]
-
-    async def publish(states: Sequence[JobState]) -> None:
-        events = [event_of(state, source=SOURCE, subject=state.job_id, time=state.timestamp) for state in states]
-        keys = [f"{row.name}.{state.job_id}" for state in states]
-        await publisher.publish_events(
-            row.exchange or "",
-            keys[0],
-            row.name,
-            [event.id for event in events],
-            [event.model_dump_json().encode() for event in events],
-            also_to=keys[1:],
-            mandatory=False,
-        )
-
-    return publish
 
 
 class Progress:
