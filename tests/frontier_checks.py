@@ -49,7 +49,17 @@ SELECT 'a job has more places taken than its budget has', job_id::text
 FROM jobs WHERE admitted > (options ->> 'max_pages')::bigint
 UNION ALL
 SELECT 'a URL waits although there is a place', job_id::text
-FROM jobs WHERE admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+FROM jobs
+WHERE status <> 'cancelled' AND admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+UNION ALL
+SELECT 'a URL waits and is not noted so, or the other way round', page_id::text
+FROM (SELECT job_id, page_id, url FROM seen WHERE reason = 'budget') AS noted
+FULL JOIN waiting USING (job_id, page_id) WHERE noted.url IS NULL OR waiting.seq IS NULL
+UNION ALL
+SELECT 'a URL was skipped and has no address', page_id::text FROM seen WHERE reason IS NOT NULL AND url IS NULL
+UNION ALL
+SELECT 'the pages of a job are not the URLs met without those skipped', job_id::text
+FROM jobs WHERE pages <> (SELECT count(*) FROM seen WHERE seen.job_id = jobs.job_id AND reason IS NULL)
 UNION ALL
 SELECT 'a place is neither a page to fetch nor a document', job_id::text
 FROM jobs

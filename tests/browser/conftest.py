@@ -32,6 +32,7 @@ from tallyho_contracts.jobs import (
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_contracts.urls import UrlsCount, UrlsCounted
 from tallyho_messaging.requests import RequestRefused
 from ws_gateway import frames
 from ws_gateway.app import Options, Readiness, build_app
@@ -79,6 +80,7 @@ class Gateway:
         self.documents: dict[UUID, list[Document]] = {}
         self.pages: dict[UUID, list[CrawledPage]] = {}
         self.summaries: dict[UUID, JobSummary] = {}
+        self.urls: dict[UUID, UrlsCounted] = {}
         self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
         self.options = Options()
@@ -150,6 +152,8 @@ class Gateway:
                 return self.jobs[message.job_id]
             case JobGet():
                 return self._known(message.job_id)
+            case UrlsCount():
+                return self.urls.get(message.job_id, UrlsCounted(urls_met=0, skipped=()))
             case JobSummaryQuery():
                 return self.summaries.get(message.job_id, JobSummary(pages=(), documents=()))
             case DocumentsQuery():

@@ -55,9 +55,7 @@ async def command(deps: Deps, *commands: CrawlCommand | CrawlStart) -> None:
 
 async def rows(pool: Pool) -> int:
     """How many rows jobs have in the tables of the frontier."""
-    count: int = await pool.fetchval(
-        "SELECT (SELECT count(*) FROM queue) + (SELECT count(*) FROM waiting) + (SELECT count(*) FROM lanes)"
-    )
+    count: int = await pool.fetchval("SELECT (SELECT count(*) FROM queue) + (SELECT count(*) FROM lanes)")
     return count
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.pages import PageState
 
 from tallyho import commands, completion, exits
 from tallyho.commands import Command
@@ -63,6 +64,15 @@ DOCUMENT_EPILOG = """examples:
   tallyho document DOCUMENT --json | jq -r '.links[]'
 
 The id is the document_id that `tallyho documents` prints."""
+LEDGER_EPILOG = """examples:
+  tallyho ledger JOB
+  tallyho ledger JOB --json | jq '.entries[] | select(.state == "failed")'
+
+At the end of the job they add up to the number of URLs that it met. docs/ledger.md says what each reason means."""
+URLS_EPILOG = """examples:
+  tallyho urls JOB > urls.jsonl
+  tallyho urls JOB --state failed | jq -r .url
+  tallyho urls JOB --reason off_site | jq -r .url"""
 AUDIT_EPILOG = "exit codes: 0 no drift, 1 drift, 2 bad input, 3 no gateway. Of a live job, what is under way drifts."
 
 
@@ -121,6 +131,22 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     documents.add_argument("--after", metavar="N", type=number, default=0, help="only those above this ordinal")
     document = add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole)
     document.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
+    add_job(
+        add(
+            "ledger",
+            commands.ledger,
+            "Count the URLs that a job met. By state and reason.",
+            LEDGER_EPILOG,
+            prints_json=whole,
+        )
+    )
+    urls = add("urls", commands.urls, "Print the URLs that a job met, as lines of JSON.", URLS_EPILOG)
+    add_job(urls)
+    states = [state.value for state in PageState]
+    urls.add_argument(
+        "--state", type=PageState, choices=states, metavar="STATE", help=f"only those: {', '.join(states)}"
+    )
+    urls.add_argument("--reason", metavar="REASON", help="only those that ended for this reason: http_404, robots, …")
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))

@@ -9,6 +9,7 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobStatus
 from tallyho_contracts.pages import Page, PageList, PageState
+from tallyho_contracts.urls import JobLedger, UrlList
 
 from tallyho.crawl_rules import CrawlRules, crawl_options
 from tallyho.errors import CrawlUnsuccessful
@@ -129,6 +130,23 @@ class Tallyho:
             if found.next is None:
                 return
             query["after"] = str(found.next)
+
+    async def ledger(self, job_id: UUID | str) -> JobLedger:
+        """Every URL that the job met, counted by state and reason; at the job's end they add up to `urls_met`."""
+        return await self._gateway.ask(JobLedger, "GET", f"jobs/{job_id}/ledger")
+
+    async def urls(
+        self, job_id: UUID | str, *, state: PageState | None = None, reason: str | None = None
+    ) -> AsyncGenerator[Page, None]:
+        """Every URL that the job met: its pages, then those that are none; with `state` and `reason` only such."""
+        query = {"limit": "1000"} | ({"state": state.value} if state else {}) | ({"reason": reason} if reason else {})
+        while True:
+            found = await self._gateway.ask(UrlList, "GET", f"jobs/{job_id}/urls", params=query)
+            for url in found.urls:
+                yield url
+            if found.next is None:
+                return
+            query["after"] = found.next
 
     async def document(self, document_id: UUID | str) -> StoredDocument:
         """A document with its text, as it was last saved by whichever job."""

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from rich.console import Console
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.pages import PageState
 
 from tallyho.audit import audited_jobs, in_words
 from tallyho.client import Tallyho
@@ -123,6 +124,27 @@ async def document(client: Tallyho, arguments: argparse.Namespace) -> int:
         print(printable(found.content, keep="\n\t") if sys.stdout.isatty() else found.content)
     if found.truncated:
         print("tallyho: the document is too large to be sent whole; its end is left out", file=sys.stderr)
+    return DONE
+
+
+async def ledger(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """How many URLs a job met, by state and reason."""
+    found = await client.ledger(arguments.job)
+    if arguments.json:
+        print(found.model_dump_json())
+        return DONE
+    for entry in sorted(found.entries, key=lambda entry: (list(PageState).index(entry.state), -entry.urls)):
+        print(f"{entry.urls:>10}  {entry.state:<10} {entry.reason or ''}".rstrip())
+    print(f"{found.urls_met:>10}  met")
+    return DONE
+
+
+async def urls(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """A line of JSON for each URL that a job met."""
+    found = client.urls(arguments.job, state=arguments.state, reason=arguments.reason)
+    async with aclosing(found):
+        async for url in found:
+            print(url.model_dump_json())
     return DONE
 
 

@@ -12,6 +12,7 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
 from tallyho_contracts.pages import Page, PageState
+from tallyho_contracts.urls import JobLedger
 
 from tallyho.client import Tallyho
 from tallyho.crawl_rules import CrawlRules
@@ -123,6 +124,16 @@ class SyncTallyho:
     def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> Generator[Page, None, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         return self._each(self._client.pages(job_id, state=state))
+
+    def ledger(self, job_id: UUID | str) -> JobLedger:
+        """Every URL that the job met, counted by state and reason; at the job's end they add up to `urls_met`."""
+        return self._run(self._client.ledger(job_id))
+
+    def urls(
+        self, job_id: UUID | str, *, state: PageState | None = None, reason: str | None = None
+    ) -> Generator[Page, None, None]:
+        """Every URL that the job met: its pages, then those that are none; with `state` and `reason` only such."""
+        return self._each(self._client.urls(job_id, state=state, reason=reason))
 
     def document(self, document_id: UUID | str) -> StoredDocument:
         """A document with its text, as it was last saved by whichever job."""

@@ -33,6 +33,7 @@ _ROUTES = {
     (COMMANDS, "job"): Route(("ws-gateway",), ("job-tracker",)),
     (COMMANDS, "crawl"): Route(("job-tracker",), ("crawler",)),
     (COMMANDS, "document"): Route(("ws-gateway",), ("crawler",)),
+    (COMMANDS, "url"): Route(("ws-gateway",), ("crawler",)),
     (EVENTS, "crawl"): Route(("crawler",), ("job-tracker",)),
     (EVENTS, "page"): Route(("crawler",), ("job-tracker",)),
     (EVENTS, "document"): Route(("crawler",), ("job-tracker",)),

@@ -95,7 +95,7 @@ class PagesByReason(Message):
     """How many pages of a job are in a state for one reason."""
 
     state: PageState
-    reason: Text | None = Field(default=None, description="Why they failed or were skipped; none in other states.")
+    reason: Text | None = Field(default=None, description="Why they ended so; none before their end.")
     pages: int = Field(ge=1, le=2**63 - 1)
 
 
@@ -109,7 +109,7 @@ class CountedAt(Message):
 class JobSummary(Message):
     """The reply to `job.summary.v1`: why a job's pages ended as they did, and how its count rose."""
 
-    pages: tuple[PagesByReason, ...] = Field(max_length=200, description="The most frequent first.")
+    pages: tuple[PagesByReason, ...] = Field(max_length=5000, description="All of them, the most frequent first.")
     documents: tuple[CountedAt, ...] = Field(
         max_length=100, description="Some of its documents, at equal steps from the first to the last."
     )

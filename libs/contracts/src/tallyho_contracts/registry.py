@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tallyho_contracts import crawls, documents, jobs, logs, pages, replies
+from tallyho_contracts import crawls, documents, jobs, logs, pages, replies, urls
 from tallyho_contracts.event import Message
 
 EVENTS = "tallyho.events"
@@ -35,6 +35,8 @@ _ROWS = (
     MessageType("document.list.v1", documents.SavedDocumentsQuery, COMMANDS, reply="document.list.reply.v1"),
     MessageType("document.get.v1", documents.DocumentGet, COMMANDS, reply="document.reply.v1"),
     MessageType("document.batch.v1", documents.DocumentsGet, COMMANDS, reply="document.batch.reply.v1"),
+    MessageType("url.count.v1", urls.UrlsCount, COMMANDS, reply="url.count.reply.v1"),
+    MessageType("url.list.v1", urls.SkippedUrlsQuery, COMMANDS, reply="url.list.reply.v1"),
     MessageType("crawl.start.v1", crawls.CrawlStart, COMMANDS),
     MessageType("crawl.pause.v1", crawls.CrawlPause, COMMANDS),
     MessageType("crawl.resume.v1", crawls.CrawlResume, COMMANDS),
@@ -55,6 +57,8 @@ _ROWS = (
     MessageType("document.list.reply.v1", documents.SavedDocumentList, None),
     MessageType("document.reply.v1", documents.StoredDocument, None),
     MessageType("document.batch.reply.v1", documents.StoredDocuments, None),
+    MessageType("url.count.reply.v1", urls.UrlsCounted, None),
+    MessageType("url.list.reply.v1", urls.SkippedUrlList, None),
     MessageType("request.refused.v1", replies.Refused, None),
 )
 

@@ -41,7 +41,7 @@ WORK_QUEUES = (
     WorkQueue(TRACKER_EVENTS, EVENTS, ("document.#", "page.#", "crawl.#")),
     WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",), holds_requests=True),
     WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
-    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",), holds_requests=True),
+    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#", "url.#"), holds_requests=True),
 )
 
 

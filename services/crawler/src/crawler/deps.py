@@ -1,7 +1,7 @@
 """What every handler of the crawler works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tallyho_messaging.job_logs import Say, say_nothing
@@ -15,6 +15,8 @@ from crawler.known_urls import KnownUrls
 class Deps:
     """The database, the way out to the tracker, the clock, and what this process knows already.
 
+    `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped.
+
     `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who
     watch a job.
     """
@@ -26,3 +28,4 @@ class Deps:
     host_concurrency: int
     host_delay: float
     say: Say = say_nothing
+    skipped_urls: KnownUrls = field(default_factory=KnownUrls)

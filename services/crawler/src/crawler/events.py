@@ -54,7 +54,13 @@ def document_saved(visit: Visit, change: Change, now: datetime) -> list[OutboxEv
 
 
 def page_finished(
-    visit: Visit, *, spawned: Sequence[FoundPage], skipped_links: dict[str, int], job_pages: int, now: datetime
+    visit: Visit,
+    change: Change,
+    *,
+    spawned: Sequence[FoundPage],
+    skipped_links: dict[str, int],
+    job_pages: int,
+    now: datetime,
 ) -> OutboxEvent:
     """`page.finished`: it names all that was committed with it."""
     page = visit.page
@@ -64,7 +70,7 @@ def page_finished(
         url=page.url,
         depth=page.depth,
         outcome=visit.outcome,
-        reason=visit.reason,
+        reason=change if visit.document else visit.reason,
         status_code=visit.status_code,
         document_id=urls.document_id(page.url) if visit.document else None,
         spawned=spawned_pages(spawned),

@@ -1,7 +1,7 @@
 """The frontier's data, and its rules as pure functions: what a visit found, and what the budget lets in."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from crawler import urls
 from crawler.scope import Scope
 
 MAX_REDIRECTS = 10
+BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,29 @@ class FoundPage:
 
 @dataclass
 class Findings:
-    """What visits to pages of one job found: new URLs by the page that found them first, and links not followed."""
+    """What visits to pages of one job found: new URLs by the page that found them first, and links not followed.
+
+    `skipped` are the URLs that no rule lets in, each with the reason, as far as they are news.
+    """
 
     sites: frozenset[str]
     found: dict[str, FoundPage] = field(default_factory=dict)
     finder: dict[UUID, UUID] = field(default_factory=dict)
+    skipped: dict[str, tuple[FoundPage, str]] = field(default_factory=dict)
     skipped_links: dict[UUID, Counter[str]] = field(default_factory=dict)
 
 
-def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID, str]]) -> Findings:
-    """Judge every link of `visits` by the job's rules. URLs in `known` are pages of the job already."""
+def findings(
+    job: CrawlJob,
+    visits: Iterable[Visit],
+    known: Container[tuple[UUID, str]],
+    known_skipped: Container[tuple[UUID, str]] = (),
+) -> Findings:
+    """Judge every link of `visits` by the job's rules.
+
+    URLs in `known` are pages of the job already or wait to become some. Those in `known_skipped` are noted as skipped;
+    found in another place, a rule may let them in.
+    """
     result = Findings(sites=job.sites | _redirected_sites(visits))
     if job.status == "cancelled":
         return result
@@ -123,10 +137,18 @@ def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID
                 continue
             if refusal := scope.refusal(found.url, found.depth, found_on=found_on):
                 skipped[refusal] += 1
+                if (job.job_id, found.url) not in known_skipped:
+                    result.skipped.setdefault(found.url, (found, refusal))
                 continue
             result.found[found.url] = found
             result.finder[found.page_id] = visit.page.page_id
+            result.skipped.pop(found.url, None)
     return result
+
+
+def is_fresh(page: FoundPage, known: Mapping[UUID, str | None]) -> bool:
+    """Whether a URL that the rules let in is to join its job: it is not in it, nor does it wait to be."""
+    return page.page_id not in known or known[page.page_id] not in (None, BUDGET)
 
 
 def _redirected_sites(visits: Iterable[Visit]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """What the crawler does with finished visits and with the tracker's commands, each in one transaction."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -22,10 +22,11 @@ from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 
-from crawler import store, urls
+from crawler import ledger, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
+    BUDGET,
     CrawlJob,
     Findings,
     FoundPage,
@@ -34,6 +35,7 @@ from crawler.frontier import (
     QueuedPage,
     Visit,
     findings,
+    is_fresh,
     places_given_back,
     room,
 )
@@ -76,23 +78,28 @@ async def on_work(deps: Deps, work: Work) -> None:
     now = deps.now()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
+    skipped: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
         jobs = await store.lock_jobs(connection, work.job_ids)
         closed = await store.close_pages(connection, work.visits)
         await store.retry_pages(connection, work.postponed)
         changes = await store.save_documents(connection, closed, at=now)
         by_job = [(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]) for job in jobs]
-        finds = [(job, visits, findings(job, visits, deps.known_urls)) for job, visits in by_job if visits]
+        finds = [
+            (job, visits, findings(job, visits, deps.known_urls, deps.skipped_urls)) for job, visits in by_job if visits
+        ]
         await _add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])
         for job, visits, found in finds:
             spawned = await _grow(deps, connection, job, visits, found)
             known += [(job.job_id, url) for url in found.found]
+            skipped += [(job.job_id, url) for url in found.skipped]
             for visit in visits:
                 change = changes.get(urls.document_id(visit.page.url), Change.UNCHANGED)
                 events += document_saved(visit, change, now)
                 events.append(
                     page_finished(
                         visit,
+                        change,
                         spawned=spawned.get(visit.page.page_id, []),
                         skipped_links=found.skipped_links.get(visit.page.page_id, Counter()),
                         job_pages=job.pages + sum(map(len, spawned.values())),
@@ -102,11 +109,12 @@ async def on_work(deps: Deps, work: Work) -> None:
         await outbox.add(connection, events)
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
+    deps.skipped_urls.add(skipped)
     deps.relay.offer(events)
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)
-        if places and any(skipped["budget"] for skipped in found.skipped_links.values()):
+        if places and any(skipped[BUDGET] for skipped in found.skipped_links.values()):
             deps.say(job.job_id, LogLevel.INFO, f"the budget of {job.options.max_pages} documents is spoken for")
 
 
@@ -134,16 +142,17 @@ async def _grow(
 ) -> dict[UUID, list[FoundPage]]:
     """Admit new pages of a job as far as its budget allows; returns them by the page that spawned them."""
     candidates = list(found.found.values())
-    new = await store.mark_seen(connection, candidates)
-    fresh = [page for page in candidates if page.page_id in new]
+    known = await ledger.known_urls(connection, [*candidates, *(url for url, _ in found.skipped.values())])
+    fresh = [page for page in candidates if is_fresh(page, known)]
     admitted, refused = await _admit(connection, job, visits, fresh)
+    await _note(connection, fresh, refused, [one for one in found.skipped.values() if one[0].page_id not in known])
     await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
     await store.add_waiting(connection, refused)
     if job.level is not None:
-        redirected = [page for page in candidates if page.redirects and page.page_id not in new]
+        redirected = [page for page in candidates if page.redirects and not is_fresh(page, known)]
         await store.lift_pages(connection, redirected, host_concurrency=deps.host_concurrency)
     for page in refused:
-        found.skipped_links[found.finder[page.page_id]]["budget"] += 1
+        found.skipped_links[found.finder[page.page_id]][BUDGET] += 1
     await store.advance_job(
         connection,
         job,
@@ -170,6 +179,18 @@ async def _admit(
     return [*waited, *fresh[:free]], fresh[free:]
 
 
+async def _note(
+    connection: Connection,
+    fresh: Sequence[FoundPage],
+    refused: Sequence[FoundPage],
+    skipped: Iterable[tuple[FoundPage, str]],
+) -> None:
+    """Remember each URL that was met: the pages, those that wait for a place, and those that no rule lets in."""
+    waiting = {page.page_id for page in refused}
+    met = [(page, BUDGET if page.page_id in waiting else None) for page in fresh]
+    await ledger.note_urls(connection, [*met, *skipped])
+
+
 async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
     """Obey the tracker's commands, one at a time."""
     for event in events:
@@ -189,6 +210,7 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
 async def start_crawl(deps: Deps, start: CrawlStart) -> None:
     """Store a job and its seeds, and confirm it with their pages; once, however often the command comes."""
     seeds, rejected = _seeds(start)
+    unfit = [(page, "invalid") for page in {_as_page(start.job_id, seed.url) for seed in rejected}]
     async with deps.pool.acquire() as connection, connection.transaction():
         status = await store.start_job(
             connection,
@@ -201,8 +223,9 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
-        await store.mark_seen(connection, pages)
+        unfit += [(seed, "cancelled") for seed in seeds if not pages]
         admitted, refused = await _admit(connection, job, [], pages)
+        await _note(connection, pages, refused, unfit)
         await _add_origins(deps, connection, pages)
         await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
         await store.add_waiting(connection, refused)
@@ -223,8 +246,12 @@ def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:
-            pages[url] = FoundPage(start.job_id, urls.page_id(start.job_id, url), url, depth=0)
+            pages[url] = _as_page(start.job_id, url)
     return list(pages.values()), tuple(rejected)
+
+
+def _as_page(job_id: UUID, url: str) -> FoundPage:
+    return FoundPage(job_id, urls.page_id(job_id, url), url, depth=0)
 
 
 async def set_status(deps: Deps, job_id: UUID, status: str, revision: int) -> None:
@@ -245,7 +272,7 @@ async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
 async def _cancel_some(deps: Deps, job_id: UUID) -> int:
     async with deps.pool.acquire() as connection, connection.transaction():
         await store.lock_jobs(connection, [job_id])
-        await store.forget_waiting(connection, job_id)
+        await store.forget_lanes(connection, job_id)
         page_ids = await store.cancel_pages(connection, job_id, limit=CANCELLED_AT_ONCE)
         stopped = crawl_event(CrawlStopped(parent_job_id=job_id, page_ids=tuple(page_ids)), job_id, deps.now())
         await outbox.add(connection, [stopped])

@@ -159,14 +159,6 @@ async def get_documents(
         yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
 
 
-async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
-    """Remember URLs as met in their job; returns the page ids of those that were new."""
-    if not found:
-        return set()
-    columns = [page.job_id for page in found], [page.page_id for page in found]
-    return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
-
-
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
     """Take the URLs of a job that have waited longest for a place in its budget."""
     rows = await connection.fetch(SQL["take_waiting"], job_id, limit)
@@ -177,9 +169,10 @@ async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list
 
 
 async def add_waiting(connection: Connection, pages: Sequence[FoundPage]) -> None:
-    """Let URLs wait for a place in their job's budget."""
+    """Let URLs wait for a place in their job's budget; that they were met is noted apart."""
     if pages:
-        await connection.execute(SQL["add_waiting"], _json([_found(n, page) for n, page in enumerate(pages)]))
+        rows = ((page.job_id, page.page_id, page.redirects) for page in pages)
+        await connection.execute(SQL["add_waiting"], *map(list, zip(*rows, strict=True)))
 
 
 async def add_origins(
@@ -247,9 +240,9 @@ async def cancel_pages(connection: Connection, job_id: UUID, *, limit: int) -> l
     return [row["page_id"] for row in await connection.fetch(SQL["cancel_pages"], job_id, limit)]
 
 
-async def forget_waiting(connection: Connection, job_id: UUID) -> None:
-    """Drop what a cancelled job has besides its pages."""
-    await connection.execute(SQL["forget_waiting"], job_id)
+async def forget_lanes(connection: Connection, job_id: UUID) -> None:
+    """Drop the lanes of a cancelled job."""
+    await connection.execute(SQL["forget_lanes"], job_id)
 
 
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:
@@ -268,7 +261,7 @@ def _fenced(page: QueuedPage) -> Mapping[str, object]:
     }
 
 
-def _found(position: int, page: FoundPage) -> dict[str, Any]:
+def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, Any]:
     return {
         "position": position,
         "job_id": page.job_id,
@@ -276,12 +269,9 @@ def _found(position: int, page: FoundPage) -> dict[str, Any]:
         "url": page.url,
         "depth": page.depth,
         "redirects": page.redirects,
+        "origin": urls.origin(page.url),
+        "slot": slot_of(page.page_id, host_concurrency),
     }
-
-
-def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, Any]:
-    slot = slot_of(page.page_id, host_concurrency)
-    return {**_found(position, page), "origin": urls.origin(page.url), "slot": slot}
 
 
 def _json(value: object) -> str:

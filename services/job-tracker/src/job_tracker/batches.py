@@ -48,7 +48,8 @@ def reduce_events(events: Sequence[Message]) -> Batch:
                 batch.started.add(data.parent_job_id)
                 _spawned(batch, data.parent_job_id, data.pages)
             case CrawlStopped():
-                _pages(batch, data.parent_job_id, ((page_id, CANCELLED, {}) for page_id in data.page_ids))
+                ended: Row = {"reason": "cancelled"}
+                _pages(batch, data.parent_job_id, ((page_id, CANCELLED, ended) for page_id in data.page_ids))
             case _:
                 raise TypeError(f"{type(data).__name__} is no event of the crawler")
     return batch

@@ -173,9 +173,7 @@ async def list_pages(deps: Deps, query: PagesQuery) -> PageList:
     """A keyset page of a job's pages, by id."""
     await get_job(deps, query.job_id)
     async with deps.pool.acquire() as connection:
-        pages = await store.list_pages(
-            connection, query.job_id, state=query.state, after=query.after, limit=query.limit
-        )
+        pages = await store.list_pages(connection, query)
     last = pages[-1].page_id if len(pages) == query.limit else None
     return PageList(pages=tuple(pages), next=last)
 

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, JobCreate, JobStatus, PagesByReason, WaitingPage
-from tallyho_contracts.pages import Page, PageState
+from tallyho_contracts.pages import Page, PagesQuery
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
@@ -147,12 +147,10 @@ async def list_documents(connection: Connection, job_id: UUID, *, after: int, li
     return [Document(**row) for row in await connection.fetch(SQL["list_documents"], job_id, after, limit)]
 
 
-async def list_pages(
-    connection: Connection, job_id: UUID, *, state: PageState | None, after: UUID | None, limit: int
-) -> list[Page]:
-    """The pages of a job after page `after`, by id."""
-    number = PAGE_STATES.index(state) if state else None
-    rows = await connection.fetch(SQL["list_pages"], job_id, after, number, limit)
+async def list_pages(connection: Connection, query: PagesQuery) -> list[Page]:
+    """The pages of a job that the query is about, by id."""
+    number = PAGE_STATES.index(query.state) if query.state else None
+    rows = await connection.fetch(SQL["list_pages"], query.job_id, query.after, number, query.limit, query.reason)
     return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
 
 

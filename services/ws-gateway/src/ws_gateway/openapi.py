@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
 from tallyho_contracts.pages import PageList
+from tallyho_contracts.urls import JobLedger, UrlList
 
 from ws_gateway.access import Ticket
 from ws_gateway.firecrawl import (
@@ -30,6 +31,7 @@ from ws_gateway.inputs import (
     SavedDocumentListParameters,
     SubmittedJob,
 )
+from ws_gateway.ledger import UrlListParameters
 from ws_gateway.problems import MAX_BODY_BYTES, Problem
 
 SCHEMAS = "#/components/schemas/"
@@ -76,6 +78,14 @@ OPERATIONS = (
     ),
     Operation(
         "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters
+    ),
+    Operation(
+        "get", f"{_JOB}/ledger", "countUrls", "Every URL that a job met, counted by state and reason", {200: JobLedger},
+        (404,),
+    ),
+    Operation(
+        "get", f"{_JOB}/urls", "listUrls", "List every URL that a job met: its pages, then those that are none",
+        {200: UrlList}, (404,), query=UrlListParameters,
     ),
     Operation(
         "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",

@@ -155,26 +155,23 @@ FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (document_id, place)
 JOIN documents USING (document_id)
 ORDER BY asked.place
 
--- name: mark_seen
--- Remember URLs of jobs. Returns those that were new.
-INSERT INTO seen (job_id, page_id)
-SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, page_id) ORDER BY 1, 2
-ON CONFLICT DO NOTHING
-RETURNING page_id
-
 -- name: take_waiting
--- Take the first $2 URLs of a job that wait for a place in its budget.
-DELETE FROM waiting
-WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
-RETURNING seq, page_id, url, depth, redirects
+-- Take the first $2 URLs of a job that wait for a place in its budget: they become pages.
+WITH taken AS (
+    DELETE FROM waiting
+    WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
+    RETURNING seq, page_id, redirects
+)
+UPDATE seen SET reason = NULL FROM taken
+WHERE seen.job_id = $1 AND seen.page_id = taken.page_id
+RETURNING taken.seq, seen.page_id, seen.url, seen.depth, taken.redirects
 
 -- name: add_waiting
 -- Let URLs wait for a place in their job's budget, in the order given.
-INSERT INTO waiting (job_id, page_id, url, depth, redirects)
-SELECT job_id, page_id, url, depth, redirects
-FROM jsonb_to_recordset($1::jsonb) AS page (
-    position int, job_id uuid, page_id uuid, url text, depth int, redirects smallint
-) ORDER BY position
+INSERT INTO waiting (job_id, page_id, redirects)
+SELECT job_id, page_id, redirects
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[]) WITH ORDINALITY AS page (job_id, page_id, redirects, position)
+ORDER BY position
 
 -- name: add_origins
 -- Make origins and their slots known.
@@ -276,7 +273,6 @@ WHERE (job_id, origin, slot, depth, seq) IN (
 )
 RETURNING page_id
 
--- name: forget_waiting
--- Drop the URLs of a cancelled job that wait for a place, and its lanes.
-WITH lane AS (DELETE FROM lanes WHERE job_id = $1)
-DELETE FROM waiting WHERE job_id = $1
+-- name: forget_lanes
+-- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
+DELETE FROM lanes WHERE job_id = $1

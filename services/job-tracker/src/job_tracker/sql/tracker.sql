@@ -165,16 +165,17 @@ SELECT document_id, ordinal, page_id, source_url, title, content_hash, change, s
 FROM job_documents WHERE parent_job_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3
 
 -- name: list_pages
--- The pages of a job in state $3 (any when null) after page $2 (from the first when null), by id.
+-- The pages of a job in state $3 and with reason $5 (any when null) after page $2 (from the first when null), by id.
 SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
 FROM pages
 WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
+    AND ($5::text IS NULL OR reason = $5)
 ORDER BY page_id LIMIT $4
 
 -- name: pages_by_reason
 -- How many pages of a job are in which state for which reason, the most frequent first. One row is a state and a reason.
 SELECT state, reason, count(*) AS pages FROM pages
-WHERE parent_job_id = $1 GROUP BY state, reason ORDER BY count(*) DESC, state, reason LIMIT 200
+WHERE parent_job_id = $1 GROUP BY state, reason ORDER BY count(*) DESC, state, reason LIMIT 5000
 
 -- name: sample_documents
 -- When documents of a job were saved: at most $2 + 1 of them, at equal steps of their ordinal, the first and the last among

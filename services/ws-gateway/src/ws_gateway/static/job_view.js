@@ -10,6 +10,7 @@ import { Plot } from "./plot.js";
 import { Problem, isTerminal } from "./tallyho.js";
 
 const SUMMARY_MS = 3000;
+const LEDGER_MS = 6000; // every URL is counted for it
 
 /** Shows one job at a time. `onState(state)` gets each new state, `ask(text)` whether the user is sure. */
 export class JobView {
@@ -31,10 +32,12 @@ export class JobView {
     byId("again").addEventListener("click", () => this.#again());
     this.#drawSoon = throttled(100, () => this.#draw());
     this.#summarizeSoon = throttled(SUMMARY_MS, () => this.#summarize());
+    this.#countUrlsSoon = throttled(LEDGER_MS, () => this.#countUrls());
   }
 
   #drawSoon;
   #summarizeSoon;
+  #countUrlsSoon;
 
   get state() {
     return this.#state;
@@ -68,6 +71,7 @@ export class JobView {
     this.#stops.forEach((stop) => stop());
     this.documents.close();
     this.#summarizeSoon.cancel();
+    this.#countUrlsSoon.cancel();
     this.#drawSoon.cancel();
     this.#stops = [];
     this.#id = this.#job = this.#state = this.#pace = null;
@@ -76,7 +80,12 @@ export class JobView {
   /** Read again what no stream brings; after a reconnect and when the job has changed. */
   refresh() {
     if (this.#id && !this.#job) this.#describe();
-    if (this.#state) this.#summarizeSoon();
+    if (this.#state) this.#readAgain();
+  }
+
+  #readAgain() {
+    this.#summarizeSoon();
+    this.#countUrlsSoon();
   }
 
   async #describe() {
@@ -94,9 +103,14 @@ export class JobView {
     const summary = await this.#get(this.tallyho.summary(id));
     if (!summary || id !== this.#id) return;
     this.plot.add(summary.documents.map(({ saved_at, ordinal }) => ({ at: Date.parse(saved_at), count: ordinal })));
-    this.pages.showReasons(summary.pages);
     this.#draw();
     if (this.#state.stalled_since) this.#describe();
+  }
+
+  async #countUrls() {
+    const id = this.#id;
+    const ledger = await this.#get(this.tallyho.ledger(id));
+    if (ledger && id === this.#id) this.pages.showLedger(ledger);
   }
 
   // What can't be read now is read again after the next change or reconnect.
@@ -128,7 +142,7 @@ export class JobView {
     if (!before) this.documents.open(state);
     this.documents.update(state);
     this.pages.update(state);
-    this.#summarizeSoon();
+    this.#readAgain();
     if (before?.status !== state.status) this.#drawOptions();
     this.onState(state, before);
     this.#drawSoon();

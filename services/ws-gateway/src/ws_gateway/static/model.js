@@ -157,13 +157,20 @@ export class Curve {
   }
 }
 
-/** Pages by state, and below a state the reasons that are known for it. The counts of states are those of the job. */
-export function pageGroups(state, reasons) {
-  return OUTCOMES.filter((outcome) => state[`${outcome}_children`] > 0 || outcome === "completed").map((outcome) => ({
+/**
+ * URLs by what became of them, and below that the reasons that are known for it. The counts of the states of pages are those
+ * of the job; what was never to be visited is only in the ledger.
+ */
+export function urlGroups(state, entries) {
+  const pages = entries.filter((entry) => entry.is_page);
+  const groups = OUTCOMES.filter((outcome) => state[`${outcome}_children`] > 0 || outcome === "completed").map((outcome) => ({
     outcome,
-    pages: state[`${outcome}_children`],
-    reasons: reasons.filter((row) => row.state === outcome && row.reason),
+    urls: state[`${outcome}_children`],
+    reasons: pages.filter((entry) => entry.state === outcome && entry.reason),
   }));
+  const reasons = entries.filter((entry) => !entry.is_page);
+  const urls = reasons.reduce((sum, entry) => sum + entry.urls, 0);
+  return urls ? [...groups, { outcome: "not visited", urls, reasons }] : groups;
 }
 
 /** What a path after `#` means: `{view: "jobs", filter, text}` or `{view: "job", jobId, documentId}`. */

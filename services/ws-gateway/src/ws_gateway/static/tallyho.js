@@ -49,6 +49,7 @@ export class Tallyho {
   jobs = (query = {}) => this.request("GET", "v1/jobs", { query });
   job = (id) => this.request("GET", `v1/jobs/${id}`);
   summary = (id) => this.request("GET", `v1/jobs/${id}/summary`);
+  ledger = (id) => this.request("GET", `v1/jobs/${id}/ledger`);
   pages = (id, query = {}) => this.request("GET", `v1/jobs/${id}/pages`, { query });
   documentPage = (id, query = {}) => this.request("GET", `v1/jobs/${id}/documents`, { query });
   document = (id) => this.request("GET", `v1/documents/${id}`);
