@@ -18,12 +18,14 @@ from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
     JobCancel,
+    JobChange,
     JobCreate,
     JobCreated,
     JobGet,
     JobList,
     JobPause,
     JobResume,
+    JobRetry,
     JobsQuery,
     JobStatus,
     JobSummary,
@@ -145,6 +147,16 @@ class Gateway:
                 new = a_job(9000 + len(self.created), 1, "pending", name=message.name)
                 self.show(new.model_copy(update={"seeds": message.seeds, "options": message.options}))
                 return JobCreated(job=self.jobs[new.job_id], created=True)
+            case JobRetry():
+                old = self._known(message.retry_of)
+                self.show(a_job(9500, 1, "pending", name=old.name).model_copy(update={"retry_of": old.job_id}))
+                return JobCreated(job=self.jobs[UUID(int=9500)], created=True)
+            case JobChange():
+                old = self._known(message.job_id)
+                limits = {field.value: getattr(message, field) for field in message.fields}
+                options = old.options.model_copy(update=limits)
+                self.show(old.model_copy(update={"options": options, "revision": old.revision + 1}))
+                return self.jobs[message.job_id]
             case JobCancel() | JobPause() | JobResume():
                 old = self._known(message.job_id)
                 status = {JobCancel: "cancelling", JobPause: "paused", JobResume: "running"}[type(message)]

@@ -69,6 +69,7 @@ class GatewayDouble:
         self.skipped_ordinals: set[int] = set()
         self.saved: list[UUID] = []
         self.urls_met = 0
+        self.changes: list[dict[str, Any]] = []
         self.urls: list[dict[str, Any]] = []
         self.document_requests = 0
         self.job_pages = 1
@@ -98,6 +99,8 @@ class GatewayDouble:
         app.router.add_get("/v1/jobs", self._list)
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
+        app.router.add_patch("/v1/jobs/{id}", self._change)
+        app.router.add_post("/v1/jobs/{id}/retry", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
         app.router.add_get("/v1/jobs/{id}/ledger", self._ledger)
@@ -170,6 +173,10 @@ class GatewayDouble:
         if request.match_info["id"] != str(JOB_ID):
             return problem(404, "not_found", f"no job {request.match_info['id']}")
         return web.Response(text=self._as_job().model_dump_json(), content_type="application/json")
+
+    async def _change(self, request: web.Request) -> web.Response:
+        self.changes.append(await request.json())
+        return await self._job(request)
 
     async def _documents(self, request: web.Request) -> web.StreamResponse:
         self.document_requests += 1

@@ -27,10 +27,12 @@ from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
     JobCancel,
+    JobChange,
     JobCreate,
     JobCreated,
     JobGet,
     JobList,
+    JobRetry,
     JobsQuery,
     JobState,
     JobStatus,
@@ -133,6 +135,12 @@ class FakeTracker:
                 found = [one for one in self.documents if one.ordinal > message.after][: message.limit]
                 more = bool(found) and found[-1].ordinal < len(self.documents)
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
+            case JobChange():
+                return self._known(message.job_id)
+            case JobRetry():
+                old = self._known(message.retry_of)
+                create = JobCreate(job_id=message.job_id, idempotency_key=message.idempotency_key, seeds=old.seeds)
+                return self._create(create)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
             case JobSummaryQuery():

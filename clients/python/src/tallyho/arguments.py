@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -12,7 +13,9 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import PageState
 
 from tallyho import commands, completion, exits
-from tallyho.commands import Command
+from tallyho.commands import Command, as_flag
+from tallyho.crawl_rules import Limits
+from tallyho.exports import FORMATS
 from tallyho.gateway import DEFAULT_URL
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -64,6 +67,13 @@ DOCUMENT_EPILOG = """examples:
   tallyho document DOCUMENT --json | jq -r '.links[]'
 
 The id is the document_id that `tallyho documents` prints."""
+EXPORT_EPILOG = """examples:
+  tallyho export JOB -o pages.jsonl
+  tallyho export JOB --format parquet -o pages.parquet
+  tallyho export JOB --format warc -o pages.warc.gz --resume
+
+FILE has its name once it is whole; until then it is FILE.unfinished, with FILE.progress beside it. However it was
+interrupted, with --resume it becomes the file that it would have been. docs/export.md says what is in it."""
 LEDGER_EPILOG = """examples:
   tallyho ledger JOB
   tallyho ledger JOB --json | jq '.entries[] | select(.state == "failed")'
@@ -73,6 +83,19 @@ URLS_EPILOG = """examples:
   tallyho urls JOB > urls.jsonl
   tallyho urls JOB --state failed | jq -r .url
   tallyho urls JOB --reason off_site | jq -r .url"""
+CHANGE_EPILOG = """examples:
+  tallyho change JOB --max-pages 2000     go on to 2000 documents; or end with so many, if it is fewer than now
+  tallyho change JOB --delay 1.5          at most one request to a host in 1.5 seconds
+  tallyho change JOB --max-failures none
+
+Fails when the job is at its end, or is being cancelled."""
+RETRY = """Visit the failed pages of a job that has ended again. They become a job of their own, with the same rules.
+It goes on to what is found from there and was never met before; its documents count in it. It is watched to its end."""
+RETRY_EPILOG = """examples:
+  tallyho retry JOB
+  tallyho retry JOB --json | tail -1 | jq .document_count
+
+exit codes: those of `tallyho crawl`"""
 AUDIT_EPILOG = "exit codes: 0 no drift, 1 drift, 2 bad input, 3 no gateway. Of a live job, what is under way drifts."
 
 
@@ -131,25 +154,16 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     documents.add_argument("--after", metavar="N", type=number, default=0, help="only those above this ordinal")
     document = add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole)
     document.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
-    add_job(
-        add(
-            "ledger",
-            commands.ledger,
-            "Count the URLs that a job met. By state and reason.",
-            LEDGER_EPILOG,
-            prints_json=whole,
-        )
-    )
-    urls = add("urls", commands.urls, "Print the URLs that a job met, as lines of JSON.", URLS_EPILOG)
-    add_job(urls)
-    states = [state.value for state in PageState]
-    urls.add_argument(
-        "--state", type=PageState, choices=states, metavar="STATE", help=f"only those: {', '.join(states)}"
-    )
-    urls.add_argument("--reason", metavar="REASON", help="only those that ended for this reason: http_404, robots, …")
+    written = "Write a job's documents with their texts to a file."
+    add_export_arguments(add("export", commands.export, written, EXPORT_EPILOG))
+    counted = "Count the URLs that a job met. By state and reason."
+    add_job(add("ledger", commands.ledger, counted, LEDGER_EPILOG, prints_json=whole))
+    add_url_arguments(add("urls", commands.urls, "Print the URLs that a job met, as lines of JSON.", URLS_EPILOG))
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))
+    add_limits(add("change", commands.change, "Change the limits of a job while it runs.", CHANGE_EPILOG))
+    add_job(add("retry", commands.retry, RETRY, RETRY_EPILOG, prints_json=states))
     audited = "Compare what the crawler saved with what was counted."
     audit = add("audit", commands.audit, audited, AUDIT_EPILOG, prints_json=each)
     audit.add_argument("job", metavar="JOB", type=UUID, nargs="?", help="the job's id (default: all that have ended)")
@@ -167,6 +181,46 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
 def add_job(command: Parser) -> None:
     """The job that a command is about."""
     command.add_argument("job", metavar="JOB", type=UUID, help="the job's id")
+
+
+def add_export_arguments(command: Parser) -> None:
+    """The job, the format and the file."""
+    add_job(command)
+    command.add_argument(
+        "--format", choices=list(FORMATS), default="jsonl", help=f"{', '.join(FORMATS)} (default: jsonl)"
+    )
+    command.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the file; it must not be there yet"
+    )
+    command.add_argument("--resume", action="store_true", help="go on with an export to FILE that was interrupted")
+
+
+def add_url_arguments(command: Parser) -> None:
+    """The job, and which of its URLs."""
+    add_job(command)
+    states = ", ".join(state.value for state in PageState)
+    command.add_argument(
+        "--state", type=PageState, choices=list(PageState), metavar="STATE", help=f"only those: {states}"
+    )
+    command.add_argument(
+        "--reason", metavar="REASON", help="only those that ended for this reason: robots, http_404, …"
+    )
+
+
+def add_limits(command: Parser) -> None:
+    """The job, and the limits to change."""
+    add_job(command)
+    described = CrawlOptions.model_json_schema()["properties"]
+    for name in Limits.__annotations__:
+        is_time = name == "delay"
+        command.add_argument(
+            as_flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=described[name]["description"],
+            type=seconds_or_none if is_time else number_or_none,
+            metavar="SECONDS" if is_time else "N",
+        )
 
 
 def add_crawl_arguments(command: Parser) -> None:
@@ -187,7 +241,9 @@ def add_crawl_arguments(command: Parser) -> None:
         else:
             default = "none" if described["default"] is None else f"{described['default']:,}"
             text = f"{text} (default: {default})"
-            rules.add_argument(flag, type=number_or_none, metavar="N", help=text, **given)
+            is_time = "number" in (kind.get("type") for kind in described.get("anyOf", ()))
+            type_, metavar = (seconds_or_none, "SECONDS") if is_time else (number_or_none, "N")
+            rules.add_argument(flag, type=type_, metavar=metavar, help=text, **given)
 
 
 def number(text: str) -> int:
@@ -200,6 +256,19 @@ def number(text: str) -> int:
 def number_or_none(text: str) -> int | None:
     """A whole number, or the word none."""
     return None if text == "none" else number(text)
+
+
+def seconds_or_none(text: str) -> float | None:
+    """A number of seconds, or the word none."""
+    if text == "none":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to 3600")
+    return seconds
 
 
 def gateway_url(text: str) -> str:

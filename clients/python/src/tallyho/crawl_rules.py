@@ -22,7 +22,16 @@ class CrawlRules(TypedDict, total=False):
     outlinks: bool
     below: Sequence[str]
     max_failures: int | None
+    delay: float | None
     markdown: bool
+
+
+class Limits(TypedDict, total=False):
+    """What `change` takes as keywords: the rules that can change while a job runs. None: no limit."""
+
+    max_pages: int | None
+    max_failures: int | None
+    delay: float | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:

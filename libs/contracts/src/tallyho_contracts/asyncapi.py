@@ -44,6 +44,7 @@ _OF_NEW_PAGES = Route(("crawler",), ("job-tracker", "ws-gateway"))
 _ROUTES_OF_TYPES = {
     "job.log.v1": Route(("job-tracker", "crawler"), ("ws-gateway",), per_job=True),
     "crawl.started.v1": _OF_NEW_PAGES,
+    "crawl.changed.v1": _OF_NEW_PAGES,
     "page.finished.v1": _OF_NEW_PAGES,
 }
 

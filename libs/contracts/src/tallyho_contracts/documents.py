@@ -96,6 +96,13 @@ class StoredDocument(Message):
     truncated: bool = Field(default=False, description="Content or links are cut off: whole, no message could hold it.")
 
 
+class JobDocument(Message):
+    """A document of a job together with what is kept of it, as the gateway streams them; None if it is not any more."""
+
+    document: Document
+    stored: StoredDocument | None = None
+
+
 class DocumentsGet(Message):
     """`document.batch.v1`, gateway to crawler: many stored documents at once."""
 

@@ -53,6 +53,7 @@ class JobState(Message):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     error: Text | None = None
+    retry_of: UUID | None = Field(default=None, description="The job whose failed pages this one visits again.")
     stalled_since: AwareDatetime | None = Field(
         default=None, description="The last change of a live job that has been silent for too long; none otherwise."
     )
@@ -156,6 +157,33 @@ class JobPause(JobCommand):
 
 class JobResume(JobCommand):
     """`job.resume.v1`; the reply is the job, or a conflict when it is not paused."""
+
+
+class ChangeableOption(StrEnum):
+    """The options of a crawl that can change while it runs."""
+
+    MAX_PAGES = "max_pages"
+    MAX_FAILURES = "max_failures"
+    DELAY = "delay"
+
+
+class JobChange(JobCommand):
+    """`job.change.v1`; the reply is the job, or a conflict at its end. `fields` says which of the options to change."""
+
+    fields: tuple[ChangeableOption, ...] = Field(min_length=1)
+    max_pages: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    max_failures: Count | None = None
+    delay: float | None = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
+
+
+class JobRetry(JobCommand):
+    """`job.retry.v1`, gateway to job-tracker: a new job that visits the failed pages of one that is at its end.
+
+    The reply is that of `job.create.v1`, or a conflict.
+    """
+
+    retry_of: UUID
+    idempotency_key: Text | None = Field(default=None, min_length=1, max_length=255)
 
 
 class JobsQuery(Message):

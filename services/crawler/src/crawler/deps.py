@@ -1,5 +1,6 @@
 """What every handler of the crawler works with."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,10 +16,9 @@ from crawler.known_urls import KnownUrls
 class Deps:
     """The database, the way out to the tracker, the clock, and what this process knows already.
 
-    `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped.
-
-    `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who
-    watch a job.
+    `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped. `host_concurrency` and
+    `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who watch a job.
+    `closing` is set when a job may have pages that are to be closed.
     """
 
     pool: Pool
@@ -29,3 +29,4 @@ class Deps:
     host_delay: float
     say: Say = say_nothing
     skipped_urls: KnownUrls = field(default_factory=KnownUrls)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)

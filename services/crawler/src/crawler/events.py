@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tallyho_contracts.documents import Change, DocumentSaved
 from tallyho_contracts.event import Message
-from tallyho_contracts.pages import PageFinished, PageStarted, SpawnedPage
+from tallyho_contracts.pages import Outcome, PageFinished, PageStarted, SpawnedPage
 from tallyho_contracts.registry import TYPE_OF
 from tallyho_messaging.wire import event_of
 from tallyho_postgres.outbox import OutboxEvent
@@ -79,6 +79,21 @@ def page_finished(
         timestamp=now,
     )
     return crawl_event(data, page.lane.job_id, now)
+
+
+def page_closed(page: FoundPage, reason: str, now: datetime) -> OutboxEvent:
+    """`page.finished`, for a page that is not visited any more."""
+    data = PageFinished(
+        job_id=page.page_id,
+        parent_job_id=page.job_id,
+        url=page.url,
+        depth=page.depth,
+        outcome=Outcome.SKIPPED,
+        reason=reason,
+        spawned=(),
+        timestamp=now,
+    )
+    return crawl_event(data, page.job_id, now)
 
 
 def spawned_pages(found: Sequence[FoundPage]) -> tuple[SpawnedPage, ...]:

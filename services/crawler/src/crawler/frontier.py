@@ -13,6 +13,7 @@ from crawler.scope import Scope
 
 MAX_REDIRECTS = 10
 BUDGET = "budget"
+KNOWN = "known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,11 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class CrawlJob:
-    """A locked row of `jobs`: `admitted` counts the places taken of `options.max_pages`."""
+    """A locked row of `jobs`: `admitted` counts the places taken of `options.max_pages`.
+
+    `retry_of` are the job whose failed pages it visits, the one that that one retried, and so on. Those after the page
+    `retry_after` are still to join; where that is None, none are.
+    """
 
     job_id: UUID
     status: str
@@ -85,6 +90,23 @@ class CrawlJob:
     admitted: int
     pages: int
     level: int | None
+    saved: int = 0
+    closing: bool = False
+    waits: bool = False
+    retry_of: tuple[UUID, ...] = ()
+    retry_after: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a transaction changes in a job: places taken, pages that joined, documents saved, whether URLs wait."""
+
+    sites: frozenset[str]
+    retry_after: UUID | None
+    admitted: int
+    pages: int
+    saved: int = 0
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +206,28 @@ def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
 def places_given_back(visits: Sequence[Visit]) -> int:
     """How many of `visits` brought no document."""
     return sum(visit.document is None for visit in visits)
+
+
+def within_budget(job: CrawlJob, visits: Iterable[Visit]) -> list[Visit]:
+    """The visits, those without their document that came when the budget was spent.
+
+    Only a budget that was lowered lets more pages be visited than it has room for.
+    """
+    left = None if job.options.max_pages is None else job.options.max_pages - job.saved
+    kept: list[Visit] = []
+    for visit in visits:
+        if visit.document is not None and left is not None:
+            if left <= 0:
+                kept.append(Visit(visit.page, Outcome.SKIPPED, BUDGET, visit.status_code))
+                continue
+            left -= 1
+        kept.append(visit)
+    return kept
+
+
+def is_spent(options: CrawlOptions, saved: int, admitted: int) -> bool:
+    """Whether the budget is spent though pages are left to visit."""
+    return options.max_pages is not None and saved >= options.max_pages and admitted > saved
 
 
 def slot_of(page_id: UUID, host_concurrency: int) -> int:

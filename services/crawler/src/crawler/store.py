@@ -1,6 +1,6 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
 from crawler import urls
-from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, Visit, slot_of
+from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, Step, Visit, is_spent, slot_of
 
 SQL = named_sql.load("crawler", "frontier.sql")
 
@@ -65,6 +65,15 @@ async def reserve_fetch(connection: Connection, origin: str, *, within: float) -
     return wait
 
 
+async def reserve_job_fetch(
+    connection: Connection, job_id: UUID, origin: str, *, delay: float, within: float
+) -> float | None:
+    """Reserve a job's next request to an origin; returns the seconds to wait, None when it is too far off."""
+    seconds = timedelta(seconds=delay), timedelta(seconds=within)
+    wait: float | None = await connection.fetchval(SQL["reserve_job_fetch"], job_id, origin, *seconds)
+    return wait
+
+
 async def hold_origin(connection: Connection, origin: str, seconds: float) -> None:
     """Send nothing more to an origin for some time."""
     await connection.execute(SQL["hold_origin"], origin, timedelta(seconds=seconds))
@@ -95,6 +104,11 @@ async def lock_jobs(connection: Connection, job_ids: Collection[UUID]) -> list[C
             admitted=row["admitted"],
             pages=row["pages"],
             level=row["level"],
+            saved=row["saved"],
+            closing=row["closing"],
+            waits=row["waits"],
+            retry_of=tuple(row["retry_of"]),
+            retry_after=row["retry_after"],
         )
         for row in await connection.fetch(SQL["lock_jobs"], sorted(job_ids))
     ]
@@ -199,14 +213,23 @@ async def lift_pages(connection: Connection, pages: Sequence[FoundPage], *, host
         await connection.execute(SQL["lift_pages"], _json(rows))
 
 
-async def advance_job(
-    connection: Connection, job: CrawlJob, *, admitted: int, pages: int, sites: frozenset[str]
-) -> None:
+async def advance_job(connection: Connection, job: CrawlJob, step: Step) -> None:
     """Add to a locked job's counters; go on to its next level when the present one is finished."""
     level = job.level
     if level is not None:
         level = max(level, await connection.fetchval(SQL["first_level"], job.job_id) or 0)
-    await connection.execute(SQL["advance_job"], job.job_id, admitted, pages, sorted(sites), level)
+    await connection.execute(
+        SQL["advance_job"],
+        job.job_id,
+        step.admitted,
+        step.pages,
+        step.saved,
+        step.waits,
+        job.closing or is_spent(job.options, job.saved + step.saved, job.admitted + step.admitted),
+        sorted(step.sites),
+        step.retry_after,
+        level,
+    )
     if level != job.level:
         await connection.execute(SQL["wake_lanes"], job.job_id)
 
@@ -217,32 +240,6 @@ async def settle_lanes(connection: Connection, lanes: Sequence[Lane]) -> None:
         await connection.execute(SQL["settle_lanes"], *_lane_columns(lanes))
         origins, slots = [lane.origin for lane in lanes], [lane.slot for lane in lanes]
         await connection.execute(SQL["release_slots"], origins, slots, [lane.epoch for lane in lanes])
-
-
-async def start_job(
-    connection: Connection, job_id: UUID, *, revision: int, options: CrawlOptions, sites: Iterable[str]
-) -> str | None:
-    """Store a job's rules, once; returns its status, or None when it was started before."""
-    level = None if options.max_depth is None else 0
-    status: str | None = await connection.fetchval(
-        SQL["start_job"], job_id, revision, options.model_dump_json(), sorted(sites), level
-    )
-    return status
-
-
-async def set_status(connection: Connection, job_id: UUID, status: str, *, revision: int) -> None:
-    """Obey a command, unless a newer one was obeyed."""
-    await connection.execute(SQL["set_status"], job_id, status, revision)
-
-
-async def cancel_pages(connection: Connection, job_id: UUID, *, limit: int) -> list[UUID]:
-    """Close up to `limit` pages of a locked, cancelled job; returns their ids."""
-    return [row["page_id"] for row in await connection.fetch(SQL["cancel_pages"], job_id, limit)]
-
-
-async def forget_lanes(connection: Connection, job_id: UUID) -> None:
-    """Drop the lanes of a cancelled job."""
-    await connection.execute(SQL["forget_lanes"], job_id)
 
 
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tallyho_contracts.pages import Outcome
 
 from crawler.extract import extract, to_markdown
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, QueuedPage, Visit
+from crawler.halts import Halts
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
 
@@ -23,6 +24,7 @@ class Visitor:
     fetcher: Fetcher
     politeness: Politeness
     max_attempts: int
+    halts: Halts = field(default_factory=Halts)
 
     async def visit(self, page: QueuedPage) -> Visit | Postponed | None:
         """Visit a page; None when its origin's turn is too far off, and the page stays as it is."""
@@ -32,7 +34,8 @@ class Visitor:
             return self._failed(page, error.failed)
         if not robots.allows(page.url):
             return Visit(page, Outcome.SKIPPED, "robots")
-        if not await self.politeness.turn(page.lane.origin, robots):
+        # It can take a while until it is this page's turn.
+        if not await self.politeness.turn(page.lane, robots) or page.lane.job_id in self.halts:
             return None
         return await self._ended(page, await self.fetcher.fetch(page.url))
 

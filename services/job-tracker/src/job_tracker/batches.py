@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from pydantic_core import to_json
-from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
+from tallyho_contracts.crawls import CrawlChanged, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.pages import PageFinished, PageStarted, PageState, SpawnedPage
@@ -30,6 +30,7 @@ class Batch:
     pages: dict[Key, Row] = field(default_factory=dict)
     started: set[UUID] = field(default_factory=set)
     crawler_pages: dict[UUID, int] = field(default_factory=dict)
+    changes_confirmed: dict[UUID, int] = field(default_factory=dict)
     job_ids: set[UUID] = field(default_factory=set)
 
 
@@ -46,6 +47,10 @@ def reduce_events(events: Sequence[Message]) -> Batch:
                 _page_finished(batch, data)
             case CrawlStarted():
                 batch.started.add(data.parent_job_id)
+                _spawned(batch, data.parent_job_id, data.pages)
+            case CrawlChanged():
+                known = batch.changes_confirmed.get(data.parent_job_id, 0)
+                batch.changes_confirmed[data.parent_job_id] = max(known, data.revision)
                 _spawned(batch, data.parent_job_id, data.pages)
             case CrawlStopped():
                 ended: Row = {"reason": "cancelled"}

@@ -90,6 +90,7 @@ def _step(before: Job, after: Job) -> Row:
         "status": after.status,
         "start_confirmed": after.start_confirmed,
         "crawler_pages": after.crawler_pages,
+        "change_confirmed": after.change_confirmed,
         "started_at": after.started_at,
         "finished_at": after.finished_at,
         "error": after.error,
@@ -109,7 +110,14 @@ async def lock_idempotency_key(connection: Connection, key: str) -> tuple[Job, b
     return (_job(row), row["request_hash"]) if row else None
 
 
-async def create_job(connection: Connection, request: JobCreate, *, request_hash: bytes, at: datetime) -> Job | None:
+async def set_options(connection: Connection, job: Job) -> None:
+    """Write the options of a locked job, and that the crawler is to confirm those of its present revision."""
+    await connection.execute(SQL["set_options"], job.job_id, job.options.model_dump_json(), job.revision)
+
+
+async def create_job(
+    connection: Connection, request: JobCreate, *, request_hash: bytes, at: datetime, retry_of: UUID | None = None
+) -> Job | None:
     """Insert a job, or fill its placeholder; None when a job with this id was created before."""
     row = await connection.fetchrow(
         SQL["create_job"],
@@ -120,6 +128,7 @@ async def create_job(connection: Connection, request: JobCreate, *, request_hash
         request.name,
         _json(request.seeds),
         request.options.model_dump_json(),
+        retry_of,
     )
     return _job(row) if row else None
 
@@ -215,6 +224,9 @@ def _job(row: asyncpg.Record) -> Job:
         updated_at=row["updated_at"],
         error=row["error"],
         stalled_since=row["stalled_since"],
+        change_revision=row["change_revision"],
+        change_confirmed=row["change_confirmed"],
+        retry_of=row["retry_of"],
     )
 
 

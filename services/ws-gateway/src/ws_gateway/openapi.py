@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
+from tallyho_contracts.documents import Document, DocumentList, JobDocument, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
 from tallyho_contracts.pages import PageList
 from tallyho_contracts.urls import JobLedger, UrlList
 
 from ws_gateway.access import Ticket
+from ws_gateway.contents import ContentParameters
 from ws_gateway.firecrawl import (
     ActiveCrawls,
     CrawlCancelled,
@@ -29,6 +30,7 @@ from ws_gateway.inputs import (
     JobListParameters,
     PageListParameters,
     SavedDocumentListParameters,
+    SubmittedChange,
     SubmittedJob,
 )
 from ws_gateway.ledger import UrlListParameters
@@ -69,12 +71,24 @@ OPERATIONS = (
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
     ),
+    Operation(
+        "patch", _JOB, "changeJob", "Change the limits of a live job", {202: Job}, (400, 404, 409, 413),
+        body=SubmittedChange,
+    ),
     Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
     Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),
     Operation("post", f"{_JOB}/resume", "resumeJob", "Resume a paused job", {202: Job}, (404, 409)),
     Operation(
+        "post", f"{_JOB}/retry", "retryJob", "Visit the failed pages of a job that has ended again, as a new job",
+        {201: Job, 200: Job}, (404, 409), idempotency_header="Idempotency-Key",
+    ),
+    Operation(
         "get", f"{_JOB}/documents", "listDocuments", "List a job's documents by ordinal, or stream them as JSON Lines",
         {200: DocumentList}, (404,), query=DocumentListParameters,
+    ),
+    Operation(
+        "get", f"{_JOB}/contents", "streamContents", "Stream a job's documents with their content as JSON Lines",
+        {200: JobDocument}, (404,), query=ContentParameters,
     ),
     Operation(
         "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters
@@ -210,10 +224,12 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is JobDocument:
+        content = {"application/jsonl": _ref(JobDocument)}
     if model is JobState:
         content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}
-    if operation.name == "submitJob":
+    if operation.name in ("submitJob", "retryJob"):
         reply["headers"] = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}
     return reply
 

@@ -21,7 +21,7 @@ WITH due AS (
     JOIN jobs USING (job_id)
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
-    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND NOT jobs.closing AND origins.next_fetch_at <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
         AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
@@ -69,6 +69,14 @@ UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now()) + delay
 WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
 RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
 
+-- name: reserve_job_fetch
+-- Reserve the next time at which a job with a delay of its own may send a request to an origin, unless it is more than $4
+-- away. Returns the seconds to wait; no row when it is too far.
+INSERT INTO paces (job_id, origin, next_fetch_at) VALUES ($1, $2, now() + $3::interval)
+ON CONFLICT (job_id, origin) DO UPDATE SET next_fetch_at = greatest(paces.next_fetch_at, now()) + $3::interval
+WHERE paces.next_fetch_at <= now() + $4::interval
+RETURNING greatest(0, extract(epoch FROM next_fetch_at - $3::interval - now()))::float8 AS wait
+
 -- name: hold_origin
 -- Send nothing more to an origin for $2: it said so.
 UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now() + $2::interval) WHERE origin = $1
@@ -86,7 +94,7 @@ WHERE origin = $1
 
 -- name: lock_jobs
 -- Lock jobs in the order of their ids, before anything of theirs is touched.
-SELECT job_id, status, options, sites, admitted, pages, level FROM jobs
+SELECT job_id, status, options, sites, admitted, pages, level, saved, closing, waits, retry_of, retry_after FROM jobs
 WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
 
 -- name: close_pages
@@ -212,7 +220,10 @@ WHERE lanes.job_id = lifted.job_id AND lanes.origin = lifted.origin AND lanes.sl
 
 -- name: advance_job
 -- Add what a transaction changed to a locked job.
-UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level = $5 WHERE job_id = $1
+UPDATE jobs SET
+    admitted = admitted + $2, pages = pages + $3, saved = saved + $4, waits = waits OR $5, closing = $6, sites = $7,
+    retry_after = $8, level = $9
+WHERE job_id = $1
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
@@ -240,7 +251,12 @@ WITH settled AS (
     WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
         AND NOT settled.has_pages
 )
-UPDATE lanes SET due_at = coalesce(settled.first, 'infinity') FROM settled
+UPDATE lanes SET due_at = coalesce(
+    greatest(settled.first, (
+        SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
+    )), 'infinity'
+)
+FROM settled
 WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
     AND settled.has_pages
 
@@ -249,30 +265,3 @@ WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.
 UPDATE slots SET owner = NULL
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
 WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
-
--- name: start_job
--- Store a job's rules, once. Returns its status, which a command that came first may have set; none when it was started.
-INSERT INTO jobs (job_id, status, started, revision, options, sites, level)
-VALUES ($1, 'running', true, $2, $3::jsonb, $4, $5)
-ON CONFLICT (job_id) DO UPDATE SET
-    started = true, options = excluded.options, sites = excluded.sites, level = excluded.level
-WHERE NOT jobs.started
-RETURNING status
-
--- name: set_status
--- Obey a command unless a newer one was obeyed or the job is cancelled; a cancel is for ever, and so never too old.
-INSERT INTO jobs (job_id, status, revision) VALUES ($1, $2, $3)
-ON CONFLICT (job_id) DO UPDATE SET status = excluded.status, revision = excluded.revision
-WHERE jobs.status <> 'cancelled' AND (jobs.revision < excluded.revision OR excluded.status = 'cancelled')
-
--- name: cancel_pages
--- Close up to $2 pages of a cancelled job. The job is locked. Returns their ids.
-DELETE FROM queue
-WHERE (job_id, origin, slot, depth, seq) IN (
-    SELECT job_id, origin, slot, depth, seq FROM queue WHERE job_id = $1 LIMIT $2
-)
-RETURNING page_id
-
--- name: forget_lanes
--- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
-DELETE FROM lanes WHERE job_id = $1

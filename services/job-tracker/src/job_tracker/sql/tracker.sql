@@ -98,8 +98,8 @@ GROUP BY parent_job_id, was, state
 WITH step AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS step (
         job_id uuid, documents bigint, pending bigint, running bigint, completed bigint, failed bigint, skipped bigint,
-        cancelled bigint, status text, start_confirmed boolean, crawler_pages bigint, started_at timestamptz,
-        finished_at timestamptz, error text
+        cancelled bigint, status text, start_confirmed boolean, crawler_pages bigint,
+        change_confirmed bigint, started_at timestamptz, finished_at timestamptz, error text
     )
 )
 UPDATE jobs SET
@@ -113,6 +113,7 @@ UPDATE jobs SET
     status = step.status,
     start_confirmed = step.start_confirmed,
     crawler_pages = greatest(jobs.crawler_pages, step.crawler_pages),
+    change_confirmed = greatest(jobs.change_confirmed, step.change_confirmed),
     started_at = step.started_at,
     finished_at = step.finished_at,
     error = step.error,
@@ -132,14 +133,20 @@ SELECT pg_advisory_xact_lock(hashtextextended($1, 0))
 
 -- name: create_job
 -- Create a job, or fill its placeholder. Returns its row; none when the job was created before.
-INSERT INTO jobs (job_id, created_at, idempotency_key, request_hash, name, seeds, options, revision, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, 1, $2)
+INSERT INTO jobs (
+    job_id, created_at, idempotency_key, request_hash, name, seeds, options, retry_of, revision, updated_at
+)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, 1, $2)
 ON CONFLICT (job_id) DO UPDATE SET
     created_at = excluded.created_at, idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,
-    name = excluded.name, seeds = excluded.seeds, options = excluded.options, revision = jobs.revision + 1,
-    updated_at = excluded.updated_at
+    name = excluded.name, seeds = excluded.seeds, options = excluded.options, retry_of = excluded.retry_of,
+    revision = jobs.revision + 1, updated_at = excluded.updated_at
 WHERE jobs.created_at IS NULL
 RETURNING *
+
+-- name: set_options
+-- Write the options of a locked job; the crawler is to confirm those of revision $3.
+UPDATE jobs SET options = $2::jsonb, change_revision = $3 WHERE job_id = $1
 
 -- name: get_job
 -- One job as it was submitted and stands now.

@@ -29,7 +29,9 @@ export class JobView {
     this.plot = new Plot();
     byId("pause").addEventListener("click", () => this.#act(this.#state.status === "paused" ? "resume" : "pause"));
     byId("cancel").addEventListener("click", () => this.#cancel());
-    byId("again").addEventListener("click", () => this.#again());
+    byId("again").addEventListener("click", () => this.#startAs("again", () => this.#copy()));
+    byId("retry-failed").addEventListener("click", () => this.#startAs("retry-failed", () => this.tallyho.retry(this.#id)));
+    byId("limits").addEventListener("submit", (event) => this.#change(event));
     this.#drawSoon = throttled(100, () => this.#draw());
     this.#summarizeSoon = throttled(SUMMARY_MS, () => this.#summarize());
     this.#countUrlsSoon = throttled(LEDGER_MS, () => this.#countUrls());
@@ -178,11 +180,12 @@ export class JobView {
 
   #drawActions(state) {
     const ended = isTerminal(state);
-    const buttons = { pause: ended || state.status === "cancelling", cancel: ended || state.status === "cancelling", again: !ended || !this.#job };
+    const buttons = { pause: ended || state.status === "cancelling", cancel: ended || state.status === "cancelling", again: !ended || !this.#job, "retry-failed": !ended || !state.failed_children };
     for (const [id, isHidden] of Object.entries(buttons)) {
       if (isHidden && document.activeElement === byId(id)) byId("job-name").focus(); // else the focus would be lost
       byId(id).hidden = isHidden;
     }
+    byId("limits").hidden = ended || state.status === "cancelling" || !this.#job;
     setText(byId("pause"), state.status === "paused" ? "Resume" : "Pause");
   }
 
@@ -200,6 +203,10 @@ export class JobView {
     if (!job) return;
     const times = [["Created", state.created_at], ["Started", state.started_at], ["Ended", state.finished_at]];
     const rows = [...optionsInWords(job), ...times.filter(([, time]) => time).map(([name, time]) => [name, [moment(Date.parse(time))]]), ["Id", [job.job_id]]];
+    if (!byId("limits").contains(document.activeElement)) {
+      byId("limits").max_pages.value = job.options.max_pages ?? "";
+      byId("limits").delay.value = job.options.delay ?? "";
+    }
     byId("options").replaceChildren(
       ...rows.map(([name, values]) => h("div", {}, h("dt", {}, name), ...values.slice(0, 20).map((value) => h("dd", {}, value)))),
     );
@@ -224,18 +231,44 @@ export class JobView {
     if (await this.confirm(`${kept} A cancelled crawl can't go on; it can only be started again.`)) await this.#act("cancel");
   }
 
-  async #again() {
+  #copy() {
     const { seeds, name, options } = this.#job;
-    byId("again").disabled = true;
+    return this.tallyho.createJob({ seeds, name, options });
+  }
+
+  /** Go to the job that `start` creates, with the button out of reach meanwhile. */
+  async #startAs(button, start) {
+    byId(button).disabled = true;
+    showText(byId("action-problem"), null);
     try {
-      const job = await this.tallyho.createJob({ seeds, name, options });
-      this.go(job);
+      this.go(await start());
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       this.onProblem(problem);
       showText(byId("action-problem"), `It could not be started again: ${problem.message}`);
     } finally {
-      byId("again").disabled = false;
+      byId(button).disabled = false;
+    }
+  }
+
+  async #change(event) {
+    event.preventDefault();
+    const form = event.target;
+    if (!form.reportValidity()) return;
+    const id = this.#id;
+    const limit = (field) => (field.value === "" ? null : Number(field.value));
+    const limits = { max_pages: limit(form.max_pages), delay: limit(form.delay) };
+    showText(byId("action-problem"), null);
+    try {
+      const job = await this.tallyho.change(id, limits);
+      if (id !== this.#id) return;
+      this.#job = job;
+      this.#offer(job);
+      this.#drawOptions();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      this.onProblem(problem);
+      showText(byId("action-problem"), `The crawl could not be changed: ${problem.message}`);
     }
   }
 }

@@ -190,7 +190,7 @@ export function pathOfJobs(filter, text) {
 
 /** What a job was asked to do, in words: pairs of a name and a value. */
 export function optionsInWords({ seeds, options }) {
-  const { max_pages, max_depth, include, exclude, same_site, subdomains, below, max_failures, markdown } = options;
+  const { max_pages, max_depth, include, exclude, same_site, subdomains, below, max_failures, delay, markdown } = options;
   const rows = [
     ["Starts at", seeds],
     ["At most", [max_pages === null ? "no limit" : `${max_pages.toLocaleString("en")} documents`]],
@@ -200,6 +200,7 @@ export function optionsInWords({ seeds, options }) {
     ["Include", include],
     ["Exclude", exclude],
     ["Fails after", max_failures === null ? [] : [`${max_failures.toLocaleString("en")} failed pages`]],
+    ["Waits", delay ? [`${delay} seconds between requests to a host`] : []],
     ["Keeps", [markdown ? "text as markdown" : "plain text"]],
   ];
   return rows.filter(([, values]) => values.length);

@@ -55,6 +55,9 @@ export class Tallyho {
   document = (id) => this.request("GET", `v1/documents/${id}`);
   cancel = (id) => this.request("POST", `v1/jobs/${id}/cancel`);
   pause = (id) => this.request("POST", `v1/jobs/${id}/pause`);
+  retry = (id, idempotencyKey = unique()) =>
+    this.request("POST", `v1/jobs/${id}/retry`, { headers: { "Idempotency-Key": idempotencyKey } });
+  change = (id, limits) => this.request("PATCH", `v1/jobs/${id}`, { body: limits });
   resume = (id) => this.request("POST", `v1/jobs/${id}/resume`);
 
   async request(method, path, { query = {}, body, headers = {} } = {}) {
