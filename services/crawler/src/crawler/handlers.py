@@ -22,7 +22,7 @@ from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 
-from crawler import store, urls
+from crawler import metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -103,6 +103,7 @@ async def on_work(deps: Deps, work: Work) -> None:
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
     deps.relay.offer(events)
+    metrics.closed(closed)
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)

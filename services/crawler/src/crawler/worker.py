@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
 
-from crawler import store
+from crawler import metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
@@ -53,6 +53,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is set; then finish the pages under way, within a bound, and leave the rest to others."""
+        metrics.LANES.set_function(lambda: len(self._lanes))
         async with asyncio.TaskGroup() as loops:
             beating = loops.create_task(self._keep_alive())
             loops.create_task(self._commit_groups())
@@ -137,7 +138,8 @@ class Worker:
 
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
-            return await self.visitor.visit(page)
+            with metrics.VISIT_SECONDS.time():
+                return await self.visitor.visit(page)
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later url=%s error=%s", page.url, error)
@@ -150,6 +152,7 @@ class Worker:
             self._work.visits.append(done)
         else:
             self._work.postponed.append(done)
+            metrics.POSTPONED.inc()
         if len(self._work.visits) >= GROUP_PAGES:
             self._ready.set()
 
@@ -168,8 +171,10 @@ class Worker:
     async def _commit(self, work: Work) -> None:
         while True:
             try:
-                return await on_work(self.deps, work)
+                with metrics.COMMIT_SECONDS.time():
+                    return await on_work(self.deps, work)
             except Exception as error:
+                metrics.COMMIT_ERRORS.labels("transient" if is_transient(error) else "fault").inc()
                 if is_transient(error):
                     log.warning("%d pages wait to be saved error=%s", len(work.visits), error)
                 elif len(work.visits) > 1:

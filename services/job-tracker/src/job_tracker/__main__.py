@@ -11,17 +11,21 @@ from tallyho_messaging.announcing import announce
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
+from tallyho_messaging.queue_lengths import watch_queues
 from tallyho_messaging.requests import serve
-from tallyho_messaging.topology import TRACKER_COMMANDS, TRACKER_EVENTS
+from tallyho_messaging.topology import DEAD_LETTERS, TRACKER_COMMANDS, TRACKER_EVENTS
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
+from tallyho_postgres.sampling import outbox_of, sample
 from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
+from tallyho_process.health import Health
 
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
+from job_tracker.metrics import look_at_jobs
 from job_tracker.progress import Progress
 from job_tracker.requests import answer
 from job_tracker.settings import Settings
@@ -37,7 +41,9 @@ async def run() -> None:
     settings = Settings()
     with stop_on_signal() as stop:
         async with AsyncExitStack() as opened:
+            health = Health(SOURCE)
             async with stoppable_start(stop):
+                await opened.enter_async_context(health.serving(settings))
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
             relay = Relay(pool, amqp.publisher.publish_events)
@@ -65,6 +71,9 @@ async def run() -> None:
                     incoming.create_task(
                         serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
                     )
+                    incoming.create_task(watch_queues(amqp, [TRACKER_EVENTS, TRACKER_COMMANDS, DEAD_LETTERS], stop))
+                    incoming.create_task(sample(pool, [outbox_of(SCHEMA), look_at_jobs], stop))
+                    health.ready(lambda: not stop.is_set())
                     spare_the_collector()
                     log.info("ready")
                 # Last, so that what was committed while stopping is still published.

@@ -8,6 +8,7 @@ from uuid import UUID
 from tallyho_contracts.jobs import JobState
 
 from ws_gateway import frames
+from ws_gateway.metrics import FRAMES_DROPPED
 
 FLUSH_SECONDS = 0.1
 # Of what can't be replaced by something newer: items and log lines.
@@ -174,6 +175,7 @@ class Client:
         self.queue.append(frame)
         self.queued_bytes += len(frame)
         if self.queued_bytes > MAX_QUEUED_BYTES:
+            FRAMES_DROPPED.inc(len(self.queue))
             self.clear()
             self.is_flooded = urgent = True
         self.default.wake(urgent=urgent)

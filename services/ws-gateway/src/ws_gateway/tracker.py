@@ -25,6 +25,7 @@ from ws_gateway.frames import Spawn, Stream
 from ws_gateway.http_api import Ask
 from ws_gateway.hub import MAX_LIVE_JOBS, Hub, state_of
 from ws_gateway.logs import LogBook
+from ws_gateway.metrics import STATES
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Tracker:
     def _on_state(self, event: AnyEvent) -> None:
         # A message may bring the states of jobs that nobody here follows: of those, not every state would come.
         if isinstance(event.data, JobState) and self._states.cover(PROGRESS, event.data.job_id):
-            self._hub.offer(event.data)
+            STATES.labels("yes" if self._hub.offer(event.data) else "no").inc()
 
     def _on_line(self, event: AnyEvent) -> None:
         match event.data:
