@@ -44,7 +44,8 @@ class Health:
         if settings.health_port is None:
             yield
             return
-        disable_created_metrics()  # a second series for each, which nobody asks for
+        # A second series for each, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
         app = web.Application()
         app.add_routes([web.get("/healthz", _healthz), web.get("/readyz", self._readyz), web.get("/metrics", _metrics)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
