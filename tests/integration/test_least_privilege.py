@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from aiormq.exceptions import ChannelAccessRefused
 from tallyho_backing_services import BackingServices
-from tallyho_contracts.registry import COMMANDS, EVENTS
+from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 from tallyho_messaging.accounts import ACCOUNTS
 from tallyho_messaging.topology import DEAD_LETTERS, WORK_QUEUES
 
@@ -44,6 +44,8 @@ async def may_publish(backing: BackingServices, user: str, exchange: str, key: s
         ("crawler", EVENTS, "job.progress.v1.1", False),
         ("crawler", COMMANDS, "job.cancel.v1", False),
         ("crawler", COMMANDS, "crawl.start.v1", False),
+        ("crawler", REPLIES, "ws-gateway.replies.1", True),
+        ("crawler", REPLIES, "ws-gateway.1", False),
         ("crawler", DEAD_LETTERS, "crawler.commands", True),
         ("crawler", DEAD_LETTERS, "job-tracker.events", False),
         ("job-tracker", EVENTS, "job.progress.v1.1", True),
@@ -61,6 +63,13 @@ async def test_service_publishes_its_own_messages_only(
     own_users: BackingServices, user: str, exchange: str, key: str, allowed: bool
 ) -> None:
     assert await may_publish(own_users, user, exchange, key) is allowed
+
+
+@pytest.mark.parametrize("user", ACCOUNTS)
+async def test_nobody_reaches_a_queue_past_the_exchanges(own_users: BackingServices, user: str) -> None:
+    async with channel_of(own_users, user) as channel:
+        with pytest.raises(ChannelAccessRefused):
+            await channel.default_exchange.publish(aio_pika.Message(b"{}"), "job-tracker.commands")
 
 
 async def test_service_reads_its_own_queues_only(own_users: BackingServices) -> None:

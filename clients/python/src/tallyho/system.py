@@ -110,7 +110,8 @@ class System:
 def plan_system(options: SystemOptions, ports: Sequence[int], addresses: Addresses) -> Plan:
     """Return the programs of Tallyho; each is told only the addresses that it uses, as the user that it is."""
     common = {**os.environ, **options.settings, "PYTHONUNBUFFERED": "1"}
-    for variable in ("AMQP_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL"):
+    # The last one, since the lines are read for who is ready.
+    for variable in ("AMQP_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL", "LOG_FORMAT"):
         common.pop(variable, None)
     if options.allow_private_addresses:
         common["CRAWLER_ALLOW_PRIVATE_ADDRESSES"] = "true"

@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tallyho_contracts.registry import COMMANDS, EVENTS
+from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 
 from tallyho_messaging.topology import DEAD_LETTERS
 
 NOTHING = "^$"
-# The default exchange, through which replies go to the queues that their requests named.
-REPLIES = r"amq\.default"
+# The queues to which answers go: to those of states and lines nobody answers.
+TO_GATEWAYS = r"^ws-gateway\.replies\."
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,23 @@ ACCOUNTS: Mapping[str, Account] = {
         configure=r"^crawler\.(commands|requests)$",
         write=rf"^({EVENTS}|{DEAD_LETTERS}|{REPLIES})$",
         read=r"^crawler\.(commands|requests)$",
-        topics={EVENTS: r"^((document|page|crawl)\.|job\.log\.)", DEAD_LETTERS: r"^crawler\."},
+        topics={EVENTS: r"^((document|page|crawl)\.|job\.log\.)", REPLIES: TO_GATEWAYS, DEAD_LETTERS: r"^crawler\."},
     ),
     "job-tracker": Account(
         configure=r"^job-tracker\.(events|commands)$",
         write=rf"^({EVENTS}|{COMMANDS}|{DEAD_LETTERS}|{REPLIES})$",
         read=r"^job-tracker\.(events|commands)$",
-        topics={EVENTS: r"^job\.(progress|log)\.", COMMANDS: r"^crawl\.", DEAD_LETTERS: r"^job-tracker\."},
+        topics={
+            EVENTS: r"^job\.(progress|log)\.",
+            COMMANDS: r"^crawl\.",
+            REPLIES: TO_GATEWAYS,
+            DEAD_LETTERS: r"^job-tracker\.",
+        },
     ),
     "ws-gateway": Account(
         configure=r"^ws-gateway\.",
         write=rf"^(ws-gateway\..*|{COMMANDS})$",
-        read=rf"^(ws-gateway\..*|{EVENTS})$",
+        read=rf"^(ws-gateway\..*|{EVENTS}|{REPLIES})$",
         topics={COMMANDS: r"^(job|document)\.", EVENTS: NOTHING},
     ),
     # Declares the topology, and publishes nothing. To bind needs write on the queue and read on the exchange; to say
@@ -57,7 +62,7 @@ ACCOUNTS: Mapping[str, Account] = {
         configure=r"^(tallyho|crawler|job-tracker)\.",
         write=r"^(tallyho\.dead-letters|(crawler|job-tracker)\..*)$",
         read=r"^(tallyho|crawler|job-tracker)\.",
-        topics={EVENTS: NOTHING, COMMANDS: NOTHING, DEAD_LETTERS: NOTHING},
+        topics={EVENTS: NOTHING, COMMANDS: NOTHING, REPLIES: NOTHING, DEAD_LETTERS: NOTHING},
     ),
 }
 

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, time_ns
 from typing import NamedTuple
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
+from tallyho_process.traces import record
 
 from tallyho_messaging import metrics
 from tallyho_messaging.connection import Amqp
@@ -154,9 +155,12 @@ class Consumer:
         backoff = FIRST_BACKOFF_SECONDS
         first_try = monotonic()
         while True:
-            started = monotonic()
+            started, started_ns = monotonic(), time_ns()
             try:
                 await self.handle(events)
+                for event in events:
+                    if event.traceparent:
+                        record(f"apply {event.type}", event.traceparent, started_ns, job=str(event.subject))
                 return self._applied(events, monotonic() - started)
             except Exception as error:  # the edge of the loop: hold, split, retry or dead-letter
                 reason = f"{type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from tallyho_contracts.event import EVENT_CONTENT_TYPE, Message
-from tallyho_contracts.registry import TYPE_OF, MessageType
+from tallyho_contracts.registry import REPLIES, TYPE_OF, MessageType
 from tallyho_contracts.replies import ErrorCode, Refused
 
 from tallyho_messaging.connection import Amqp
@@ -55,6 +55,7 @@ class Requester:
         requester = cls(amqp, f"{amqp.name}.replies.{uuid4()}")
         channel = await amqp.consuming.channel()
         queue = await channel.declare_queue(requester._reply_to, exclusive=True)
+        await queue.bind(REPLIES, requester._reply_to)
         await queue.consume(requester._receive, no_ack=True)
         yield requester
 
@@ -188,5 +189,5 @@ class _Responder:
             message_id=str(event.id),
             correlation_id=request.correlation_id,
         )
-        # Not mandatory: whoever asked may be gone.
-        await self._publisher.publish("", request.reply_to or "", message, mandatory=False)
+        # Not mandatory: whoever asked may be gone. Not the default exchange, through which every queue can be reached.
+        await self._publisher.publish(REPLIES, request.reply_to or "", message, mandatory=False)

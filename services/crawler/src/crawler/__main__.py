@@ -21,6 +21,7 @@ from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
 from tallyho_process import run_process, stop_on_signal, stoppable_start
 from tallyho_process.health import Health
+from tallyho_process.traces import tracing
 
 from crawler.deps import Deps
 from crawler.events import SOURCE
@@ -54,6 +55,7 @@ async def run() -> None:
             health = Health(SOURCE)
             async with stoppable_start(stop):
                 await opened.enter_async_context(health.serving(settings))
+                await opened.enter_async_context(tracing(SOURCE))
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)

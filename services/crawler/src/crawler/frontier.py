@@ -62,6 +62,8 @@ class Visit:
     status_code: int | None = None
     document: DocumentContent | None = None
     redirect_to: str | None = None
+    # Of the trace of this page, when that is kept.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import time_ns
 from uuid import UUID
 
 from tallyho_contracts.crawls import (
@@ -21,6 +22,7 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
+from tallyho_process.traces import record
 
 from crawler import metrics, store, urls
 from crawler.deps import Deps
@@ -73,7 +75,7 @@ async def claim(
 
 async def on_work(deps: Deps, work: Work) -> None:
     """Close the visited pages, save their documents, add what they found to the frontier, and tell of it all."""
-    now = deps.now()
+    now, started_ns = deps.now(), time_ns()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
@@ -104,6 +106,9 @@ async def on_work(deps: Deps, work: Work) -> None:
     deps.known_urls.add(known)
     deps.relay.offer(events)
     metrics.closed(closed)
+    for visit in closed:
+        if visit.traceparent:
+            record("save page", visit.traceparent, started_ns, job=str(visit.page.lane.job_id))
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)

@@ -6,6 +6,7 @@ import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 from tallyho_messaging.announcing import announce
 from tallyho_messaging.connection import open_amqp
@@ -21,6 +22,7 @@ from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
 from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 from tallyho_process.health import Health
+from tallyho_process.traces import tracing
 
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
@@ -44,12 +46,14 @@ async def run() -> None:
             health = Health(SOURCE)
             async with stoppable_start(stop):
                 await opened.enter_async_context(health.serving(settings))
+                await opened.enter_async_context(tracing(SOURCE))
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
             relay = Relay(pool, amqp.publisher.publish_events)
-            progress = Progress(pool, partial(announce, amqp.publisher, SOURCE))
+            causes: dict[UUID, str] = {}
+            progress = Progress(pool, partial(announce, amqp.publisher, SOURCE, causes=causes))
             logs = JobLogs(amqp.publisher, SOURCE, partial(datetime.now, UTC))
-            deps = Deps(pool, relay, progress, partial(datetime.now, UTC), logs.say)
+            deps = Deps(pool, relay, progress, partial(datetime.now, UTC), logs.say, causes)
             consumer = Consumer(
                 amqp,
                 TRACKER_EVENTS,

@@ -35,6 +35,8 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
         stops = cancels(steps, changed, now)
         await outbox.add(connection, stops)
     deps.relay.offer(stops)
+    traced = {event.subject: event.traceparent for event in events if event.traceparent}
+    deps.causes.update({job.job_id: traced[job.job_id] for job in changed if job.job_id in traced})
     deps.progress.announce(changed)
     metrics.DOCUMENTS.inc(sum(counted.values()))
     for before, after in steps:

@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 from tallyho_process import run_process, spare_the_collector, stop_on_signal
 from tallyho_process.health import Health
+from tallyho_process.traces import tracing
 
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.hub import Hub
@@ -51,7 +52,7 @@ async def run() -> None:
     health = Health("ws-gateway")
     health.ready(lambda: readiness.ready)
     with stop_on_signal() as stop:
-        async with health.serving(settings), asyncio.TaskGroup() as loops:
+        async with health.serving(settings), tracing("ws-gateway"), asyncio.TaskGroup() as loops:
             following = loops.create_task(tracker.follow(settings.amqp_url))
             async with serving(app, listener) as url:
                 spare_the_collector()

@@ -16,12 +16,13 @@ MAX_QUEUED_BYTES = 256 * 1024
 
 
 class Latest:
-    """A job's state at one revision; encoded once, and only if somebody takes it."""
+    """A job's state at one revision; encoded once, and only if somebody takes it, which `on_taken` is told."""
 
-    __slots__ = ("_frame", "is_final", "job_id", "revision", "state")
+    __slots__ = ("_frame", "_on_taken", "is_final", "job_id", "revision", "state")
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, on_taken: Callable[[], None] | None = None) -> None:
         self.state = state
+        self._on_taken = on_taken
         self.job_id = state.job_id
         self.revision = state.revision
         self.is_final = state.status.is_terminal
@@ -32,6 +33,8 @@ class Latest:
         """The bytes to write, the same for every client."""
         if self._frame is None:
             self._frame = frames.on_the_wire(frames.progress(self.state))
+            if self._on_taken:
+                self._on_taken()
         return self._frame
 
 
