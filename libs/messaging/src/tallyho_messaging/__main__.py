@@ -18,7 +18,7 @@ from tallyho_process.settings import value_of
 from tallyho_messaging.accounts import ACCOUNTS, definitions
 from tallyho_messaging.topology import declare
 
-USAGE = "usage: AMQP_URL=amqp://… python -m tallyho_messaging declare\n       python -m tallyho_messaging definitions"
+USAGE = "usage: AMQP_URL=amqp://… python -m tallyho_messaging declare | definitions"
 
 
 def main(arguments: list[str]) -> int:
