@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
+from tallyho_backing_services import hold_port, port_of
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Change, Document, DocumentGet, DocumentList, DocumentsQuery, StoredDocument
 from tallyho_contracts.event import Message
@@ -35,6 +35,7 @@ from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from ws_gateway import frames
 from ws_gateway.app import Options, Readiness, build_app
+from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub, state_of
 from ws_gateway.logs import LogBook
 from ws_gateway.sockets import CONNECTIONS
@@ -84,12 +85,13 @@ class Gateway:
         self.options = Options()
         self.hub = Hub()
         self.logs = LogBook()
-        self._port = _free_port()
+        self._holder = hold_port()
         self._runner: web.AppRunner | None = None
+        self._lost: set[Connection] = set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{port_of(self._holder)}"
 
     async def start(self) -> None:
         """Start, with nothing known but what the tracker knows."""
@@ -106,12 +108,16 @@ class Gateway:
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port_of(self._holder), reuse_address=True).start()
 
     async def stop(self) -> None:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+
+    async def close(self) -> None:
+        await self.stop()
+        self._holder.close()
 
     def show(self, job: Job) -> None:
         self.jobs[job.job_id] = job
@@ -127,12 +133,19 @@ class Gateway:
         for connection in self._runner.app[CONNECTIONS]:
             await connection.reply(frames.progress(state_of(job)))
 
-    async def cut(self) -> None:
+    def cut(self) -> None:
         """Lose every connection, as a network does: without a word."""
         assert self._runner
-        connections = self._runner.app[CONNECTIONS].copy()
-        for connection in connections:
+        for connection in self._runner.app[CONNECTIONS].copy():
             connection._cut_off()
+            self._lost.add(connection)
+
+    async def found_again(self) -> None:
+        """Wait until what was cut has come back: the page then knows that it was."""
+        assert self._runner
+        async with asyncio.timeout(20):
+            while not self._runner.app[CONNECTIONS] - self._lost:
+                await asyncio.sleep(0.01)
 
     async def ask(self, message: Message) -> Any:
         match message:
@@ -196,12 +209,6 @@ def a_document(number: int, ordinal: int, *, url: str = "", title: str = "", sec
     )
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def document() -> Callable[..., Document]:
     return a_document
@@ -217,7 +224,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     gateway = Gateway()
     await gateway.start()
     yield gateway
-    await gateway.stop()
+    await gateway.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

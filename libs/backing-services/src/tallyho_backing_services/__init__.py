@@ -2,7 +2,8 @@
 
 from tallyho_backing_services.errors import BackingServicesError, NotControllableError
 from tallyho_backing_services.ladder import BackingServices, open_backing_services
-from tallyho_backing_services.servers import Server, free_port, is_free
+from tallyho_backing_services.ports import free_port, hold_port, is_free, port_of
+from tallyho_backing_services.servers import Server
 
 __all__ = [
     "BackingServices",
@@ -10,6 +11,8 @@ __all__ = [
     "NotControllableError",
     "Server",
     "free_port",
+    "hold_port",
     "is_free",
     "open_backing_services",
+    "port_of",
 ]
