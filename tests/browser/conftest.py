@@ -29,10 +29,11 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
-from tallyho_messaging.requests import RequestRefused
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway import frames
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.connection import Connection
@@ -72,7 +73,8 @@ def a_job(number: int, revision: int, status: str = "running", *, name: str = ""
 class Gateway:
     """The gateway of this test. `show` makes a state the job's newest and announces it.
 
-    `documents`, `pages` and `summaries` are what the tracker has of a job, `texts` what the crawler keeps.
+    `documents`, `pages`, `summaries` and `lines` are what the tracker has of a job, `texts` what the crawler keeps.
+    `unanswered` are the types of requests that get no answer the next time.
     """
 
     def __init__(self) -> None:
@@ -80,8 +82,10 @@ class Gateway:
         self.documents: dict[UUID, list[Document]] = {}
         self.pages: dict[UUID, list[CrawledPage]] = {}
         self.summaries: dict[UUID, JobSummary] = {}
+        self.lines: dict[UUID, list[JobLog]] = {}
         self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
+        self.unanswered: set[type[Message]] = set()
         self.options = Options()
         self.hub = Hub()
         self.logs = LogBook()
@@ -148,6 +152,9 @@ class Gateway:
                 await asyncio.sleep(0.01)
 
     async def ask(self, message: Message) -> Any:
+        if type(message) in self.unanswered:
+            self.unanswered.remove(type(message))
+            raise RequestTimedOut("no answer")
         match message:
             case JobsQuery():
                 return self._list(message)
@@ -165,6 +172,9 @@ class Gateway:
                 return self._known(message.job_id)
             case JobSummaryQuery():
                 return self.summaries.get(message.job_id, JobSummary(pages=(), documents=()))
+            case JobLogQuery():
+                self._known(message.job_id)
+                return JobLogTail(lines=tuple(self.lines.get(message.job_id, [])[-message.limit :]))
             case DocumentsQuery():
                 found = self.documents.get(message.job_id, [])[message.after :][: message.limit]
                 return DocumentList(documents=tuple(found))

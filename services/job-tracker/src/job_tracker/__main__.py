@@ -12,7 +12,7 @@ from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.requests import serve
-from tallyho_messaging.topology import TRACKER_COMMANDS, TRACKER_EVENTS
+from tallyho_messaging.topology import TRACKER_COMMANDS, TRACKER_EVENTS, TRACKER_LOGS
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
@@ -22,6 +22,7 @@ from tallyho_process import run_process, spare_the_collector, stop_on_signal, st
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
+from job_tracker.logs import on_lines
 from job_tracker.progress import Progress
 from job_tracker.requests import answer
 from job_tracker.settings import Settings
@@ -54,6 +55,7 @@ async def run() -> None:
                 batch_events=settings.batch_events,
                 batches_at_once=2,
             )
+            lines = Consumer(amqp, TRACKER_LOGS, partial(on_lines, pool), is_transient, stop, batch_events=500)
             async with asyncio.TaskGroup() as outgoing:
                 published = asyncio.Event()
                 outgoing.create_task(relay.run(published))
@@ -61,6 +63,7 @@ async def run() -> None:
                 outgoing.create_task(logs.run(published))
                 async with asyncio.TaskGroup() as incoming:
                     incoming.create_task(consumer.run())
+                    incoming.create_task(lines.run())
                     incoming.create_task(watch(deps, settings.silence_seconds, stop))
                     incoming.create_task(
                         serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
