@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, disable_created_metrics, generate_latest
 
 from tallyho_process.settings import ProcessSettings
 
@@ -44,6 +44,7 @@ class Health:
         if settings.health_port is None:
             yield
             return
+        disable_created_metrics()  # a second series for each, which nobody asks for
         app = web.Application()
         app.add_routes([web.get("/healthz", _healthz), web.get("/readyz", self._readyz), web.get("/metrics", _metrics)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)

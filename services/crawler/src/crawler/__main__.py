@@ -15,7 +15,7 @@ from tallyho_messaging.queue_lengths import watch_queues
 from tallyho_messaging.requests import serve
 from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.errors import is_transient
-from tallyho_postgres.migrations import migrate
+from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
@@ -84,7 +84,7 @@ async def run() -> None:
 
 async def run_migrations() -> None:
     """Bring the schema up to date."""
-    applied = await migrate(Settings().database_url, package=SCHEMA, schema=SCHEMA)
+    applied = await prepare(MigrationSettings(), package=SCHEMA, schema=SCHEMA)
     log.info("migrated schema=%s applied=%s", SCHEMA, ",".join(applied) or "nothing")
 
 
