@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from tallyho_backing_services import Accounts, BackingServices, BackingServicesError, free_port, open_backing_services
+from tallyho_backing_services import Accounts, BackingServices, BackingServicesError, open_backing_services
 from tallyho_backing_services.accounts import ADMINISTRATOR
 from tallyho_backing_services.servers import PrivateServer
 from tallyho_messaging.accounts import ACCOUNTS, definitions
@@ -178,9 +178,10 @@ def running_system(
     Backing services that are given stay up. Unless supervised, what dies stays dead until it is started again.
     Raises BackingServicesError: a port that is taken, a server that can't be had, a service that does not start.
     """
-    ports = gateway_ports(options, os.environ.get("GATEWAY_HOST", "127.0.0.1"))
+    asked_for = ports_asked_for(options, os.environ.get("GATEWAY_HOST", "127.0.0.1"))
     with ExitStack() as stack:
         backing = backing or stack.enter_context(open_backing_services(report, accounts()))
+        ports = asked_for or [backing.run.port() for _ in range(options.gateways)]
         programs = plan(options, ports, addresses_of(backing))
         prepare(backing, programs.steps)
         services = [Service(spec, backing.run, verbose=options.verbose) for spec in programs.services]
@@ -203,10 +204,10 @@ def prepare(backing: BackingServices, steps: Sequence[ServiceSpec]) -> None:
             raise backing.run.failure(f"{process.name} failed", process.name)
 
 
-def gateway_ports(options: SystemOptions, host: str) -> list[int]:
-    """Return a port for each gateway: the one asked for and those after it, or free ones."""
+def ports_asked_for(options: SystemOptions, host: str) -> list[int]:
+    """Return a port for each gateway, the one asked for and those after it; none if any will do."""
     if options.port == 0:
-        return [free_port() for _ in range(options.gateways)]
+        return []
     ports = list(range(options.port, options.port + options.gateways))
     for port in ports:
         try:

@@ -3,7 +3,8 @@
 from tallyho_backing_services.accounts import Accounts, as_user
 from tallyho_backing_services.errors import BackingServicesError, NotControllableError
 from tallyho_backing_services.ladder import BackingServices, open_backing_services
-from tallyho_backing_services.servers import Server, free_port, is_free
+from tallyho_backing_services.ports import free_port, hold_port, is_free, port_of
+from tallyho_backing_services.servers import Server
 
 __all__ = [
     "Accounts",
@@ -13,6 +14,8 @@ __all__ = [
     "Server",
     "as_user",
     "free_port",
+    "hold_port",
     "is_free",
     "open_backing_services",
+    "port_of",
 ]

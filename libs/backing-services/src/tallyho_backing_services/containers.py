@@ -13,8 +13,9 @@ from tallyho_backing_services import postgresql, rabbitmq
 from tallyho_backing_services.accounts import ADMINISTRATOR, Accounts
 from tallyho_backing_services.engine import RUN_LABEL, local_engine
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
+from tallyho_backing_services.ports import free_port
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server, free_port
+from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server
 
 if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient

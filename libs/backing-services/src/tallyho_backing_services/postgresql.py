@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tallyho_backing_services.errors import BackingServicesError
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import PrivateServer, Program, free_port
+from tallyho_backing_services.servers import PrivateServer, Program
 
 SUPPORTED = range(15, 19)
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
@@ -63,7 +63,7 @@ def start_postgres(
     # --no-sync: the cluster ends with the run, so a power cut while it is made loses nothing. The server does sync.
     options = ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     run.call("initdb", [f"{installation.folder}/initdb", f"--pgdata={data}", *access, *options], env=env, user=user)
-    port = free_port()
+    port = run.port()
     listen = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     for name, value in (settings or {}).items():
         listen += ["-c", f"{name}={value}"]

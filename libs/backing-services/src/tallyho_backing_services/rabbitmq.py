@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tallyho_backing_services.accounts import ADMINISTRATOR, Accounts
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import PrivateServer, Program, free_port
+from tallyho_backing_services.servers import PrivateServer, Program
 
 DEBIAN_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 OLDEST = (3, 10)
@@ -70,7 +70,7 @@ def start_rabbitmq(
     cookie = home / ".erlang.cookie"
     cookie.write_text(secrets.token_hex(16))
     cookie.chmod(0o400)
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
+    port, distribution_port, epmd_port = run.port(), run.port(), run.port()
     # An epmd that RabbitMQ starts by itself would leave its session and outlive it.
     epmd = [f"{installation.erlang}/epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
     env = _environment(home, installation, port, distribution_port, epmd_port)

@@ -42,7 +42,7 @@ _ROUTES = {
 # A gateway hears of new pages too, while it has clients of the old system.
 _OF_NEW_PAGES = Route(("crawler",), ("job-tracker", "ws-gateway"))
 _ROUTES_OF_TYPES = {
-    "job.log.v1": Route(("job-tracker", "crawler"), ("ws-gateway",), per_job=True),
+    "job.log.v1": Route(("job-tracker", "crawler"), ("job-tracker", "ws-gateway"), per_job=True),
     "crawl.started.v1": _OF_NEW_PAGES,
     "page.finished.v1": _OF_NEW_PAGES,
 }

@@ -40,9 +40,9 @@ ACCOUNTS: Mapping[str, Account] = {
         topics={EVENTS: r"^((document|page|crawl)\.|job\.log\.)", REPLIES: TO_GATEWAYS, DEAD_LETTERS: r"^crawler\."},
     ),
     "job-tracker": Account(
-        configure=r"^job-tracker\.(events|commands)$",
+        configure=r"^job-tracker\.(events|commands|logs)$",
         write=rf"^({EVENTS}|{COMMANDS}|{DEAD_LETTERS}|{REPLIES})$",
-        read=r"^job-tracker\.(events|commands)$",
+        read=r"^job-tracker\.(events|commands|logs)$",
         topics={
             EVENTS: r"^job\.(progress|log)\.",
             COMMANDS: r"^crawl\.",

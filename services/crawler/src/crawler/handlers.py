@@ -226,6 +226,8 @@ def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]
     rejected: list[RejectedSeed] = []
     for seed in start.seeds:
         url = urls.canonical(seed)
+        if url is not None and start.options.drop_tracking:
+            url = urls.without_tracking(url)
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:

@@ -14,7 +14,7 @@ from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
 from tallyho_messaging.queue_lengths import watch_queues
 from tallyho_messaging.requests import serve
-from tallyho_messaging.topology import DEAD_LETTERS, TRACKER_COMMANDS, TRACKER_EVENTS
+from tallyho_messaging.topology import DEAD_LETTERS, TRACKER_COMMANDS, TRACKER_EVENTS, TRACKER_LOGS
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
@@ -27,6 +27,7 @@ from tallyho_process.traces import tracing
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
+from job_tracker.logs import on_lines
 from job_tracker.metrics import look_at_jobs
 from job_tracker.progress import Progress
 from job_tracker.requests import answer
@@ -64,6 +65,7 @@ async def run() -> None:
                 batch_events=settings.batch_events,
                 batches_at_once=2,
             )
+            lines = Consumer(amqp, TRACKER_LOGS, partial(on_lines, pool), is_transient, stop, batch_events=500)
             async with asyncio.TaskGroup() as outgoing:
                 published = asyncio.Event()
                 outgoing.create_task(relay.run(published))
@@ -71,6 +73,7 @@ async def run() -> None:
                 outgoing.create_task(logs.run(published))
                 async with asyncio.TaskGroup() as incoming:
                     incoming.create_task(consumer.run())
+                    incoming.create_task(lines.run())
                     incoming.create_task(watch(deps, settings.silence_seconds, stop))
                     incoming.create_task(
                         serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
