@@ -89,6 +89,7 @@ async def test_service_reads_its_own_queues_only(own_users: BackingServices) -> 
         ("crawler", "crawler.requests"),
         ("job-tracker", "job-tracker.commands"),
         ("job-tracker", "job-tracker.events"),
+        ("job-tracker", "job-tracker.logs"),
     }
 
 

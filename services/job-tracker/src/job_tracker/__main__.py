@@ -78,7 +78,8 @@ async def run() -> None:
                     incoming.create_task(
                         serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
                     )
-                    incoming.create_task(watch_queues(amqp, [TRACKER_EVENTS, TRACKER_COMMANDS, DEAD_LETTERS], stop))
+                    queues = [TRACKER_EVENTS, TRACKER_COMMANDS, TRACKER_LOGS, DEAD_LETTERS]
+                    incoming.create_task(watch_queues(amqp, queues, stop))
                     incoming.create_task(sample(pool, [outbox_of(SCHEMA), look_at_jobs], stop))
                     health.ready(lambda: not stop.is_set())
                     spare_the_collector()
