@@ -22,7 +22,7 @@ def run(
     found = json.dumps({"dependencies": packages}) if packages is not None else ""
     (folder / "pip_audit.py").write_text(f"import sys\nprint({found!r})\nprint({said!r}, file=sys.stderr)")
     environment = {"PATH": os.defpath, "PYTHONPATH": str(folder)} | ({"AUDIT_STRICT": "1"} if strict else {})
-    command = [sys.executable, AUDIT, "pins.txt"]
+    command = [sys.executable, str(AUDIT), "pins.txt"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return ran.returncode, ran.stdout + ran.stderr
 
