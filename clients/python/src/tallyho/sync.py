@@ -11,6 +11,7 @@ from uuid import UUID
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, JobDocument, StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.logs import JobLog
 from tallyho_contracts.pages import Page, PageState
 from tallyho_contracts.urls import JobLedger
 
@@ -142,6 +143,10 @@ class SyncTallyho:
     ) -> Generator[Page, None, None]:
         """Every URL that the job met: its pages, then those that are none; with `state` and `reason` only such."""
         return self._each(self._client.urls(job_id, state=state, reason=reason))
+
+    def log(self, job_id: UUID | str, *, limit: int = 200) -> list[JobLog]:
+        """The newest lines of the job's log, the oldest of them first; the gateway keeps some, also of an ended job."""
+        return self._run(self._client.log(job_id, limit=limit))
 
     def document(self, document_id: UUID | str) -> StoredDocument:
         """A document with its text, as it was last saved by whichever job."""

@@ -43,6 +43,10 @@ REASONS: dict[PageState, dict[str, str]] = {
     PageState.SKIPPED: {
         "robots": "the site's robots.txt disallows it",
         "redirect": "it redirects; where it leads is a URL of its own",
+        "meta_refresh": "it sends its readers elsewhere at once; where it leads is a URL of its own",
+        "canonical": "it names another page as its canonical one, which is a URL of its own",
+        "noindex": "it says that it is not to be kept",
+        "nofollow": "where it was found, it is said that it is not to be followed",
         "content_type": "it is of a type that is not kept",
         "depth": "it is further from the seeds than `max_depth`",
         "budget": "`max_pages` documents were spoken for",

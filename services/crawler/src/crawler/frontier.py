@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -14,6 +14,7 @@ from crawler.scope import Scope
 MAX_REDIRECTS = 10
 BUDGET = "budget"
 KNOWN = "known"
+NOFOLLOW = "nofollow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,23 @@ class DocumentContent:
     content_type: str
     etag: str | None
     last_modified: str | None
+    nofollow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a page links to. Those in `nofollow` are not followed."""
+
+    urls: tuple[str, ...] = ()
+    nofollow: Container[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither."""
+    """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither.
+
+    `links` are those of a page that is not kept.
+    """
 
     page: QueuedPage
     outcome: Outcome
@@ -64,6 +77,14 @@ class Visit:
     status_code: int | None = None
     document: DocumentContent | None = None
     redirect_to: str | None = None
+    # Of the trace of this page, when that is kept.
+    traceparent: str | None = None
+    links: Links = Links()
+
+    @property
+    def found(self) -> Links:
+        """The links of the page, whether it is kept or not."""
+        return Links(self.document.links, self.document.nofollow) if self.document else self.links
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +173,12 @@ def findings(
     for visit in sorted(visits, key=_depth_of_candidates):
         found_on = None if visit.redirect_to else visit.page.url
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
-        for found in _candidates(visit):
+        for found, rule in _candidates(visit, drop_tracking=job.options.drop_tracking):
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
                 continue
-            if refusal := scope.refusal(found.url, found.depth, found_on=found_on):
+            if refusal := rule or scope.refusal(found.url, found.depth, found_on=found_on):
                 skipped[refusal] += 1
                 if (job.job_id, found.url) not in known_skipped:
                     result.skipped.setdefault(found.url, (found, refusal))
@@ -184,13 +205,21 @@ def _depth_of_candidates(visit: Visit) -> int:
     return visit.page.depth if visit.redirect_to else visit.page.depth + 1
 
 
-def _candidates(visit: Visit) -> list[FoundPage]:
+def _candidates(visit: Visit, *, drop_tracking: bool) -> list[tuple[FoundPage, str | None]]:
+    """The URLs that a visit led to, and of links that the page itself says not to follow, the reason."""
     job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
         target = visit.redirect_to
-        return [FoundPage(job_id, urls.page_id(job_id, target), target, depth, visit.page.redirects + 1)]
-    links = visit.document.links if visit.document else ()
-    return [FoundPage(job_id, urls.page_id(job_id, url), url, depth) for url in links]
+        return [(FoundPage(job_id, urls.page_id(job_id, target), target, depth, visit.page.redirects + 1), None)]
+    found: dict[str, tuple[FoundPage, str | None]] = {}
+    nofollow = visit.found.nofollow
+    for link in visit.found.urls:
+        url = urls.without_tracking(link) if drop_tracking else link
+        # Two links can be one URL without what tracks: it is followed if one of them is.
+        if url != visit.page.url and (url not in found or found[url][1] is not None):
+            rule = NOFOLLOW if link in nofollow else None
+            found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth), rule
+    return list(found.values())
 
 
 def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
@@ -218,7 +247,7 @@ def within_budget(job: CrawlJob, visits: Iterable[Visit]) -> list[Visit]:
     for visit in visits:
         if visit.document is not None and left is not None:
             if left <= 0:
-                kept.append(Visit(visit.page, Outcome.SKIPPED, BUDGET, visit.status_code))
+                kept.append(replace(visit, outcome=Outcome.SKIPPED, reason=BUDGET, document=None))
                 continue
             left -= 1
         kept.append(visit)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from time import time_ns
 from uuid import UUID
 
 from tallyho_contracts.crawls import (
@@ -23,8 +24,9 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
+from tallyho_process.traces import record
 
-from crawler import jobs, store, urls
+from crawler import jobs, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_closed, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -77,7 +79,7 @@ async def claim(
 
 async def on_work(deps: Deps, work: Work) -> None:
     """Close the visited pages, save their documents, add what they found to the frontier, and tell of it all."""
-    now = deps.now()
+    now, started_ns = deps.now(), time_ns()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
     skipped: list[tuple[UUID, str]] = []
@@ -118,6 +120,10 @@ async def on_work(deps: Deps, work: Work) -> None:
     deps.known_urls.add(known)
     deps.skipped_urls.add(skipped)
     deps.relay.offer(events)
+    metrics.closed(closed)
+    for visit in closed:
+        if visit.traceparent:
+            record("save page", visit.traceparent, started_ns, job=str(visit.page.lane.job_id))
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)
@@ -231,6 +237,8 @@ def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]
     rejected: list[RejectedSeed] = []
     for seed in start.seeds:
         url = urls.canonical(seed)
+        if url is not None and start.options.drop_tracking:
+            url = urls.without_tracking(url)
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, JobDocument, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
+from tallyho_contracts.logs import JobLogTail
 from tallyho_contracts.pages import PageList
 from tallyho_contracts.urls import JobLedger, UrlList
 
@@ -28,6 +29,7 @@ from ws_gateway.inputs import (
     DocumentListParameters,
     EventParameters,
     JobListParameters,
+    LogParameters,
     PageListParameters,
     SavedDocumentListParameters,
     SubmittedChange,
@@ -70,6 +72,10 @@ OPERATIONS = (
     Operation(
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
+    ),
+    Operation(
+        "get", f"{_JOB}/log", "readLog", "The newest lines of a job's log, of the 200 that are kept",
+        {200: JobLogTail}, (404,), query=LogParameters,
     ),
     Operation(
         "patch", _JOB, "changeJob", "Change the limits of a live job", {202: Job}, (400, 404, 409, 413),

@@ -265,3 +265,17 @@ WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.
 UPDATE slots SET owner = NULL
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
 WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
+
+-- name: measure_frontier
+-- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has
+-- their slot), later (not yet their time, or not their level's turn), due.
+SELECT
+    CASE
+        WHEN jobs.status <> 'running' OR jobs.closing THEN 'held'
+        WHEN slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now())) THEN 'leased'
+        WHEN queue.not_before > now() OR queue.depth > jobs.level THEN 'later'
+        ELSE 'due'
+    END AS state,
+    count(*) AS pages
+FROM queue JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
+GROUP BY 1

@@ -20,6 +20,8 @@ export class JobView {
   #pace = null;
   #stops = [];
   #ticks = 0;
+  #summaries = 0;
+  #counts = 0;
 
   constructor({ tallyho, onState, onProblem, confirm, go }) {
     Object.assign(this, { tallyho, onState, onProblem, confirm, go });
@@ -85,9 +87,9 @@ export class JobView {
     if (this.#state) this.#readAgain();
   }
 
+  // Nothing changes after its end: what was read before that is read again, and at once.
   #readAgain() {
-    this.#summarizeSoon();
-    this.#countUrlsSoon();
+    for (const soon of [this.#summarizeSoon, this.#countUrlsSoon]) isTerminal(this.#state) ? soon.now() : soon();
   }
 
   async #describe() {
@@ -102,8 +104,10 @@ export class JobView {
 
   async #summarize() {
     const id = this.#id;
+    const turn = ++this.#summaries;
     const summary = await this.#get(this.tallyho.summary(id));
-    if (!summary || id !== this.#id) return;
+    if (id !== this.#id || turn !== this.#summaries) return; // a newer one is on its way
+    if (!summary) return this.#summarizeSoon();
     this.plot.add(summary.documents.map(({ saved_at, ordinal }) => ({ at: Date.parse(saved_at), count: ordinal })));
     this.#draw();
     if (this.#state.stalled_since) this.#describe();
@@ -111,11 +115,14 @@ export class JobView {
 
   async #countUrls() {
     const id = this.#id;
+    const turn = ++this.#counts;
     const ledger = await this.#get(this.tallyho.ledger(id));
-    if (ledger && id === this.#id) this.pages.showLedger(ledger);
+    if (id !== this.#id || turn !== this.#counts) return;
+    if (!ledger) return this.#countUrlsSoon();
+    this.pages.showLedger(ledger);
   }
 
-  // What can't be read now is read again after the next change or reconnect.
+  // What can't be read now is read again later.
   async #get(answer) {
     try {
       return await answer;
