@@ -20,7 +20,7 @@ from tallyho.system import System
 from warcio.archiveiterator import ArchiveIterator  # type: ignore[import-untyped]  # ships no types
 
 DOCUMENTS = 10_000
-FEW = 1_000
+FEW = 3_000
 FORMATS = ("jsonl", "parquet", "warc")
 # A job that has ended, as both services keep it. The texts are different, and together some 20 MB.
 STATEMENTS = (
@@ -148,7 +148,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_ten_times_the_documents_take_no_more_memory(
+async def test_more_documents_take_no_more_memory(
     system: System, job: UUID, small_job: UUID, tmp_path: Path, form: str
 ) -> None:
     peaks = []
@@ -162,8 +162,8 @@ async def test_ten_times_the_documents_take_no_more_memory(
         peaks.append(int(out) / 1024)
 
     print(f"{form}: peak {peaks[0]:.0f} MB for {FEW}, {peaks[1]:.0f} MB for {DOCUMENTS}")
-    # The texts alone are 20 MB.
-    assert peaks[1] - peaks[0] < 12
+    # The texts alone of those more are 16 MB, and as objects several times that.
+    assert peaks[1] - peaks[0] < 10
 
 
 @pytest.fixture
