@@ -9,7 +9,7 @@ from tallyho_contracts.jobs import JobState
 
 from ws_gateway import frames
 
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS = 0.05
 # Of what can't be replaced by something newer: items and log lines.
 MAX_QUEUED_BYTES = 256 * 1024
 
