@@ -41,7 +41,8 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
     gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
     options = (
         "--max-pages none --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown "
-        "--no-same-site --subdomains --below /docs --match-path --outlinks"
+        "--no-same-site --subdomains --below /docs --match-path --outlinks --drop-tracking "
+        "--canonical --no-robots-tags"
     )
     await command("crawl", "http://site/", "http://other/", *options.split(), "--name", "docs")
 
@@ -58,6 +59,9 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
             "subdomains": True,
             "outlinks": True,
             "below": ["/docs"],
+            "drop_tracking": True,
+            "canonical": True,
+            "robots_tags": False,
             "max_failures": 9,
             "markdown": False,
         },

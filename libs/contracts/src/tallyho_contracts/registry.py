@@ -7,6 +7,7 @@ from tallyho_contracts.event import Message
 
 EVENTS = "tallyho.events"
 COMMANDS = "tallyho.commands"
+REPLIES = "tallyho.replies"
 
 
 @dataclass(frozen=True)

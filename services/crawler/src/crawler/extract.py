@@ -8,10 +8,9 @@ from html_to_markdown import ConversionError, ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import bounded, expands
+from crawler.links import PageLinks, page_links
 from crawler.text_encoding import decode
-from crawler.urls import join
 
-MAX_LINKS = 5_000
 MAX_TITLE = 1_000
 _NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
 _MAIN = "main,[role=main]"
@@ -27,23 +26,20 @@ class Extracted:
 
     title: str
     text: str
-    links: list[str]
+    links: PageLinks
     content_hash: str
     html: str = ""
 
 
 def extract(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> Extracted:
-    """Extract title, main text and links from an HTML or plain-text page fetched from the canonical `url`.
-
-    Links are canonical URLs in document order, each once, without the page itself.
-    """
+    """Extract title, main text and links from an HTML or plain-text page fetched from the canonical `url`."""
     content = decode(body, content_type)
     if content_type.partition(";")[0].strip().lower() in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         name = unquote(url.partition("?")[0].rpartition("/")[2])
-        return _extracted(name.replace("\0", "\ufffd"), text, [])
+        return _extracted(name.replace("\0", "\ufffd"), text, PageLinks())
     page = LexborHTMLParser(bounded(content))
-    title, links = _title(page), _links(page, url)
+    title, links = _title(page), page_links(page, url)
     for node in page.css(_NOT_CONTENT):
         node.decompose()
     main, text = _main(page)
@@ -65,7 +61,7 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
     return markdown.replace("\0", "") if markdown else otherwise
 
 
-def _extracted(title: str, text: str, links: list[str], *, html: str = "") -> Extracted:
+def _extracted(title: str, text: str, links: PageLinks, *, html: str = "") -> Extracted:
     title = _collapsed(title)[:MAX_TITLE]
     content_hash = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()
     return Extracted(title, text, links, content_hash, html)
@@ -78,23 +74,6 @@ def _collapsed(text: str) -> str:
 def _title(page: LexborHTMLParser) -> str:
     node = page.css_first("head title, h1")
     return node.text() if node else ""
-
-
-def _links(page: LexborHTMLParser, url: str) -> list[str]:
-    base_node = page.css_first("base[href]")
-    base = (base_node and join(url, base_node.attributes.get("href") or "")) or url
-    # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
-    hrefs = dict.fromkeys(
-        (node.attributes.get("href") or "").partition("#")[0] for node in page.css("a[href],area[href]")
-    )
-    links: dict[str, None] = {}
-    for href in hrefs:
-        link = join(base, href)
-        if link is not None and link != url:
-            links[link] = None
-            if len(links) == MAX_LINKS:
-                break
-    return list(links)
 
 
 def _main(page: LexborHTMLParser) -> tuple[LexborNode | None, str]:

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 
 from tallyho_contracts.pages import Outcome
 
-from crawler.extract import extract, to_markdown
+from crawler.extract import Extracted, extract, to_markdown
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
-from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, QueuedPage, Visit
+from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
+from crawler.links import PageLinks
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
+from crawler.robots import product_token
+from crawler.robots_tags import PageRules, page_rules
+from crawler.urls import site
 
 # Larger bodies are parsed in a thread: the loop must go on answering.
 PARSE_INLINE_BYTES = 256 * 1024
+# A page that leads on so soon is a redirect; one that leaves more time is meant to be read.
+INSTANT_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,7 @@ class Visitor:
     async def _ended(self, page: QueuedPage, result: Result) -> Visit | Postponed:
         match result:
             case Fetched():
-                document = await self._document(page, result)
-                return Visit(page, Outcome.COMPLETED, status_code=result.status, document=document)
+                return await self._read(page, result)
             case Redirected(status, target) if page.redirects < MAX_REDIRECTS:
                 return Visit(page, Outcome.SKIPPED, "redirect", status, redirect_to=target)
             case Redirected(status):
@@ -58,23 +63,52 @@ class Visitor:
             return Postponed(page, delay, failed.reason)
         return Visit(page, Outcome.FAILED, failed.reason, failed.status)
 
-    async def _document(self, page: QueuedPage, fetched: Fetched) -> DocumentContent:
-        keep_html = page.lane.options.markdown
-        arguments = fetched.body, fetched.content_type, page.url
-        if len(fetched.body) > PARSE_INLINE_BYTES:
-            extracted = await asyncio.to_thread(extract, *arguments, keep_html=keep_html)
-        else:
-            extracted = extract(*arguments, keep_html=keep_html)
-        content = extracted.text
-        if extracted.html:
-            content = await asyncio.to_thread(to_markdown, extracted.html, url=page.url, otherwise=content)
-        return DocumentContent(
+    async def _read(self, page: QueuedPage, fetched: Fetched) -> Visit:
+        options = page.lane.options
+        extracted = await self._extracted(page, fetched)
+        found = extracted.links
+        rules = PageRules()
+        if options.robots_tags:
+            rules = page_rules(product_token(self.fetcher.user_agent), found.robots, fetched.robots_tags)
+        if (target := elsewhere(page, found)) is not None:
+            reason, url = target
+            return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)
+        nofollow = frozenset(found.urls) if rules.nofollow else found.nofollow if options.robots_tags else frozenset()
+        if rules.noindex:
+            return Visit(page, Outcome.SKIPPED, "noindex", fetched.status, links=Links(found.urls, nofollow))
+        document = DocumentContent(
             title=extracted.title,
-            content=content,
-            links=tuple(extracted.links),
+            content=await self._content(page, extracted),
+            links=found.urls,
             content_hash=extracted.content_hash,
             status_code=fetched.status,
             content_type=fetched.content_type.replace("\0", ""),
             etag=fetched.etag,
             last_modified=fetched.last_modified,
+            nofollow=tuple(nofollow),
         )
+        return Visit(page, Outcome.COMPLETED, status_code=fetched.status, document=document)
+
+    async def _extracted(self, page: QueuedPage, fetched: Fetched) -> Extracted:
+        keep_html = page.lane.options.markdown
+        arguments = fetched.body, fetched.content_type, page.url
+        if len(fetched.body) > PARSE_INLINE_BYTES:
+            return await asyncio.to_thread(extract, *arguments, keep_html=keep_html)
+        return extract(*arguments, keep_html=keep_html)
+
+    async def _content(self, page: QueuedPage, extracted: Extracted) -> str:
+        if not extracted.html:
+            return extracted.text
+        return await asyncio.to_thread(to_markdown, extracted.html, url=page.url, otherwise=extracted.text)
+
+
+def elsewhere(page: QueuedPage, found: PageLinks) -> tuple[str, str] | None:
+    """Return why and where a page sends its readers elsewhere, if it does: then it is no document itself."""
+    if page.redirects >= MAX_REDIRECTS:
+        return None
+    if found.refresh and found.refresh.seconds <= INSTANT_SECONDS:
+        return "meta_refresh", found.refresh.target
+    canonical = found.canonical
+    if page.lane.options.canonical and canonical and canonical != page.url and site(canonical) == site(page.url):
+        return "canonical", canonical
+    return None

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -171,6 +171,20 @@ async def sample_documents(connection: Connection, job_id: UUID, *, steps: int) 
 async def report_silent_jobs(connection: Connection, *, before: datetime, at: datetime) -> list[Job]:
     """Mark the live jobs whose last change came before a time and that are not marked yet; returns them."""
     return [_job(row) for row in await connection.fetch(SQL["report_silent_jobs"], before, at)]
+
+
+class LiveJobs(NamedTuple):
+    """How many live jobs are in one status, how many of them are silent, and how many pages these miss."""
+
+    jobs: int
+    stalled: int
+    missing_pages: int
+
+
+async def measure_live_jobs(connection: Connection) -> dict[JobStatus, LiveJobs]:
+    """The figures of live jobs, by their status."""
+    rows = await connection.fetch(SQL["measure_live_jobs"])
+    return {JobStatus(row["status"]): LiveJobs(row["jobs"], row["stalled"], row["missing_pages"]) for row in rows}
 
 
 async def waiting_pages(connection: Connection, job_id: UUID) -> list[WaitingPage]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aiohttp import WSMsgType, web
 
-from ws_gateway import frames
+from ws_gateway import frames, metrics
 from ws_gateway.clients import Client, Pace
 from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
 from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds, is_one_of_many
@@ -161,6 +161,7 @@ class Connection:
         """Begin to close with a reason; bounded, whatever the client does. What was to be sent is forgotten."""
         if self._closing is None:
             self._hub.leave(self.client)
+            metrics.CLOSED.labels(str(closing.code)).inc()
             self._closing = self._loop.create_task(self._close(closing))
         return self._closing
 
@@ -192,6 +193,7 @@ class Connection:
         if self._closing or self._ws.closed or self._transport.is_closing():
             return
         if self.client.is_flooded:
+            metrics.SLOW.labels("flooded").inc()
             log.warning("client closed: it takes too little of what it follows")
             self.close(TOO_SLOW)
             return
@@ -201,6 +203,7 @@ class Connection:
             return
         self._stalled_since = None
         if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
+            metrics.FRAMES_SENT.inc(len(batch))
             self.write(b"".join(batch) if len(batch) > 1 else batch[0], len(batch))
         if pace.dirty or self.client.queue:
             self._loop.call_later(TICK_SECONDS, self.flush, pace)
@@ -216,6 +219,8 @@ class Connection:
             wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
             self._loop.call_later(wait, self.flush, pace)
         else:
+            metrics.SLOW.labels("stalled").inc()
+            metrics.FRAMES_DROPPED.inc(len(self.client.queue))
             log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
             self.close(TOO_SLOW)
 

@@ -5,11 +5,12 @@ wait, not one for each member. Whoever can't take a write falls behind, and foll
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.hub import Hub
+from ws_gateway.metrics import FRAMES_SENT
 from ws_gateway.phases import TICK_SECONDS, Phase, Phases
 
 FRAMES_AT_ONCE = 256
@@ -26,7 +27,7 @@ class Member(Protocol):
 
 # Made for some members, writes so many frames to all of them; returns those that have not taken enough of what was sent
 # before.
-WriteToAll = Callable[[bytes, int], Iterable[Member]]
+WriteToAll = Callable[[bytes, int], Sequence[Member]]
 # Members are of one type; which one, only the composition root knows, hence Any.
 MakeWriter = Callable[[Iterable[Any]], WriteToAll]
 
@@ -82,7 +83,9 @@ class Crowd:
         number = len(states)
         if self._write_to_all is None:
             self._write_to_all = self._make_writer(self._members.values())
-        for member in self._write_to_all(data, number):
+        behind = self._write_to_all(data, number)
+        FRAMES_SENT.inc(number * (len(self._members) - len(behind)))
+        for member in behind:
             self._write_to_all = None
             self._waiting[member.client] = self._members.pop(member.client)
             self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])

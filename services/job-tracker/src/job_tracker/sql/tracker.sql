@@ -224,6 +224,14 @@ SELECT page_id, url, state, changed_at AS since FROM pages
 WHERE parent_job_id = $1 AND state < 2
 ORDER BY state DESC, changed_at, page_id LIMIT 20
 
+-- name: measure_live_jobs
+-- One row is a status: how many live jobs are in it, how many of them the watchdog has reported, and how many pages
+-- these miss that the crawler knows. Paused jobs are not silent.
+SELECT status, count(*) AS jobs, count(stalled_since) AS stalled,
+    coalesce(sum(greatest(0, crawler_pages - pending - running - completed - failed - skipped - cancelled))
+        FILTER (WHERE stalled_since IS NOT NULL), 0)::bigint AS missing_pages
+FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL GROUP BY status
+
 -- name: add_log_lines
 -- Keep lines of logs that are not kept yet.
 INSERT INTO log_lines (job_id, logged_at, event_id, level, message, fields)
