@@ -15,7 +15,7 @@ from crawler.content_encoding import ACCEPTED, Decoder, UndecodableError
 from crawler.guard import PrivateAddressError, guarded_socket
 from crawler.urls import join
 
-DOCUMENT_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain", "text/markdown"})
+DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/pdf"))
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
@@ -101,7 +101,7 @@ class Fetcher:
             auto_decompress=False,
             headers={
                 "User-Agent": self.user_agent,
-                "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.1",
+                "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,application/pdf;q=0.8,*/*;q=0.1",
                 "Accept-Encoding": ACCEPTED,
             },
         )
@@ -143,7 +143,8 @@ class Fetcher:
         elif decoder.is_truncated:
             return Failed("truncated", response.status, retry=True)
         content_type = _header(response, "Content-Type")
-        if content_type is None and first_bytes is None and b"\0" in body[:_SNIFFED]:
+        is_unnamed = content_type is None and first_bytes is None
+        if is_unnamed and b"\0" in body[:_SNIFFED] and not body.startswith(b"%PDF-"):
             return Skipped("content_type", response.status)
         return Fetched(
             response.status,

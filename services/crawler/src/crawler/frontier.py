@@ -1,7 +1,7 @@
 """The frontier's data, and its rules as pure functions: what a visit found, and what the budget lets in."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -40,7 +40,7 @@ class QueuedPage:
 
 @dataclass(frozen=True, slots=True)
 class DocumentContent:
-    """What is kept of a page. `content` is its main text, as markdown where the job wants that."""
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's."""
 
     title: str
     content: str
@@ -50,6 +50,10 @@ class DocumentContent:
     content_type: str
     etag: str | None
     last_modified: str | None
+    description: str = ""
+    language: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    html: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,17 @@
 
 import asyncio
 import random
+import zlib
 from dataclasses import dataclass
 
 from tallyho_contracts.pages import Outcome
 
-from crawler.extract import extract, to_markdown
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, QueuedPage, Visit
+from crawler.isolation import IsolatedParser, ParsingFailedError
+from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
-
-# Larger bodies are parsed in a thread: the loop must go on answering.
-PARSE_INLINE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,7 @@ class Visitor:
 
     fetcher: Fetcher
     politeness: Politeness
+    parser: IsolatedParser
     max_attempts: int
 
     async def visit(self, page: QueuedPage) -> Visit | Postponed | None:
@@ -39,7 +39,10 @@ class Visitor:
     async def _ended(self, page: QueuedPage, result: Result) -> Visit | Postponed:
         match result:
             case Fetched():
-                document = await self._document(page, result)
+                try:
+                    document = await self._document(page, result)
+                except ParsingFailedError as error:
+                    return Visit(page, Outcome.FAILED, error.reason, result.status)
                 return Visit(page, Outcome.COMPLETED, status_code=result.status, document=document)
             case Redirected(status, target) if page.redirects < MAX_REDIRECTS:
                 return Visit(page, Outcome.SKIPPED, "redirect", status, redirect_to=target)
@@ -59,22 +62,30 @@ class Visitor:
         return Visit(page, Outcome.FAILED, failed.reason, failed.status)
 
     async def _document(self, page: QueuedPage, fetched: Fetched) -> DocumentContent:
-        keep_html = page.lane.options.markdown
-        arguments = fetched.body, fetched.content_type, page.url
-        if len(fetched.body) > PARSE_INLINE_BYTES:
-            extracted = await asyncio.to_thread(extract, *arguments, keep_html=keep_html)
-        else:
-            extracted = extract(*arguments, keep_html=keep_html)
-        content = extracted.text
-        if extracted.html:
-            content = await asyncio.to_thread(to_markdown, extracted.html, url=page.url, otherwise=content)
+        options = page.lane.options
+        to_parse = ToParse(
+            fetched.body, fetched.content_type, page.url, markdown=options.markdown, keep_html=options.keep_html
+        )
+        parsed = await self._parsed(to_parse)
         return DocumentContent(
-            title=extracted.title,
-            content=content,
-            links=tuple(extracted.links),
-            content_hash=extracted.content_hash,
+            title=parsed.title,
+            content=parsed.content,
+            links=tuple(parsed.links),
+            content_hash=parsed.content_hash,
             status_code=fetched.status,
             content_type=fetched.content_type.replace("\0", ""),
             etag=fetched.etag,
             last_modified=fetched.last_modified,
+            description=parsed.description,
+            language=parsed.language,
+            metadata=parsed.metadata,
+            html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
         )
+
+    async def _parsed(self, page: ToParse) -> Parsed:
+        if not page.is_light:
+            return await self.parser.parse(page)
+        kept = read(page)
+        if not kept.main and not page.keep_html:
+            return finish(page, kept)
+        return await asyncio.to_thread(finish, page, kept)
