@@ -77,6 +77,7 @@ class Fetcher:
         timeout: float = 30.0,
         max_body_bytes: int = 10 * 1024 * 1024,
         allow_private: bool = False,
+        allow_invalid_tls: bool = False,
         concurrency: int = 16,
     ) -> None:
         """`timeout` (seconds) bounds a whole fetch; `max_body_bytes` counts after decompression."""
@@ -84,6 +85,7 @@ class Fetcher:
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._allow_private = allow_private
+        self._allow_invalid_tls = allow_invalid_tls
         self._concurrency = concurrency
         self._open = AsyncExitStack()
 
@@ -91,6 +93,7 @@ class Fetcher:
         connector = aiohttp.TCPConnector(
             limit=self._concurrency,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
+            ssl=not self._allow_invalid_tls,
             socket_factory=None if self._allow_private else guarded_socket,
         )
         session = aiohttp.ClientSession(

@@ -12,6 +12,7 @@ class Settings(BaseSettings):
     amqp_url: str = Field(validation_alias="AMQP_URL")
     database_url: str = Field(validation_alias="DATABASE_URL")
     allow_private_addresses: bool = Field(default=False, description="Crawl addresses that are not public, too.")
+    allow_invalid_tls: bool = Field(default=False, description="Crawl hosts whose certificate is not valid, too.")
     concurrency: int = Field(default=16, ge=1, le=512, description="Pages fetched at once by this process.")
     host_concurrency: int = Field(default=8, ge=1, le=64, description="Pages fetched at once from one origin, by all.")
     host_delay: float = Field(default=0.0, ge=0, le=3600, description="Seconds between requests to one origin.")

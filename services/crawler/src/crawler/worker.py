@@ -140,7 +140,7 @@ class Worker:
             return await self.visitor.visit(page)
         except Exception as error:
             if is_transient(error):
-                log.warning("a page is left for later url=%s error=%s", page.url, error)
+                log.warning("a page is left for later page=%s error=%s", page.page_id, error)
                 return None
             log.exception("a page could not be visited page=%s", page.page_id)
             return Visit(page, Outcome.FAILED, "internal_error")
