@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import ClientConnectorError, ClientSession, TCPConnector
@@ -214,6 +215,31 @@ async def test_private_host_is_reached_where_allowed(host: str) -> None:
 
     assert result == Fetched(200, "text/html", b"secret")
     assert len(connected) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "network", "is_reached"),
+    [
+        ("127.0.0.1", "127.0.0.1/32", True),
+        ("127.1", "127.0.0.0/8", True),
+        ("[::1]", "::1/128", True),
+        ("127.0.0.2", "127.0.0.1/32", False),
+        ("[::ffff:127.0.0.1]", "127.0.0.1/32", False),
+        ("127.0.0.1", "::1/128", False),
+    ],
+)
+async def test_private_network_that_the_operator_names_is_reached_and_no_other(
+    host: str, network: str, is_reached: bool
+) -> None:
+    allowed = [ip_network(network)]
+    async with (
+        local_server() as (port, connected),
+        Fetcher(user_agent="Tallyho/1", timeout=5, allowed_networks=allowed) as fetcher,
+    ):
+        result = await fetcher.fetch(canonical(f"http://{host}:{port}/") or "")
+
+    assert isinstance(result, Fetched) is is_reached
+    assert len(connected) == is_reached
 
 
 class Answers(AbstractResolver):

@@ -44,6 +44,7 @@ async def run() -> None:
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
+        allowed_networks=settings.allowed_networks,
         allow_invalid_tls=settings.allow_invalid_tls,
         concurrency=settings.concurrency,
     )

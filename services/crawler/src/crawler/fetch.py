@@ -1,10 +1,12 @@
 """Fetching one URL: whatever a server does ends as one of four results, within bounds of time and size."""
 
 import socket
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Self
 
@@ -12,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from crawler.content_encoding import ACCEPTED, Decoder, UndecodableError
-from crawler.guard import PrivateAddressError, guarded_socket
+from crawler.guard import Network, PrivateAddressError, guarded_socket
 from crawler.urls import join
 
 DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/pdf"))
@@ -67,7 +69,8 @@ Result = Fetched | Redirected | Failed | Skipped
 class Fetcher:
     """Fetches pages over a pool of connections; use it as an async context manager.
 
-    Follows no redirect, keeps no cookie, uses no proxy and, unless `allow_private`, connects to public addresses only.
+    Follows no redirect, keeps no cookie, uses no proxy and, unless `allow_private`, connects to public addresses and
+    `allowed_networks` only.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Fetcher:
         timeout: float = 30.0,
         max_body_bytes: int = 10 * 1024 * 1024,
         allow_private: bool = False,
+        allowed_networks: Collection[Network] = (),
         allow_invalid_tls: bool = False,
         concurrency: int = 16,
     ) -> None:
@@ -85,6 +89,7 @@ class Fetcher:
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._allow_private = allow_private
+        self._allowed_networks = allowed_networks
         self._allow_invalid_tls = allow_invalid_tls
         self._concurrency = concurrency
         self._open = AsyncExitStack()
@@ -94,7 +99,7 @@ class Fetcher:
             limit=self._concurrency,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=not self._allow_invalid_tls,
-            socket_factory=None if self._allow_private else guarded_socket,
+            socket_factory=None if self._allow_private else partial(guarded_socket, allowed=self._allowed_networks),
         )
         session = aiohttp.ClientSession(
             connector=connector,

@@ -1,6 +1,6 @@
 """What an operator sets, from the environment."""
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,6 +12,9 @@ class Settings(BaseSettings):
     amqp_url: str = Field(validation_alias="AMQP_URL")
     database_url: str = Field(validation_alias="DATABASE_URL")
     allow_private_addresses: bool = Field(default=False, description="Crawl addresses that are not public, too.")
+    allowed_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description='Crawl these, too, though not public: `["10.1.0.0/16", "fd00:1::/64"]`.'
+    )
     allow_invalid_tls: bool = Field(default=False, description="Crawl hosts whose certificate is not valid, too.")
     concurrency: int = Field(default=16, ge=1, le=512, description="Pages fetched at once by this process.")
     host_concurrency: int = Field(default=8, ge=1, le=64, description="Pages fetched at once from one origin, by all.")
