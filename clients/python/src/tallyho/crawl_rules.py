@@ -23,6 +23,8 @@ class CrawlRules(TypedDict, total=False):
     below: Sequence[str]
     max_failures: int | None
     markdown: bool
+    keep_html: bool
+    max_host_pages: int | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:
