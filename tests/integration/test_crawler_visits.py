@@ -110,6 +110,63 @@ async def test_redirect_ends_the_page_and_names_its_target(deps: Deps) -> None:
     assert visit.redirect_to.endswith("/there")
 
 
+def html(text: str, **headers: str) -> web.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(
+        text=f'{text}<a href="/a">a</a><a href="/b" rel="nofollow">b</a>', headers=named, content_type="text/html"
+    )
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "kept", "followed"),
+    [
+        ("", "", True, "a"),
+        ('<meta name="robots" content="noindex">', "", False, "a"),
+        ('<meta name="robots" content="nofollow">', "", True, ""),
+        ('<meta name="tallyho" content="none">', "", False, ""),
+        ("", "noindex", False, "a"),
+        ("", "otherbot: none, tallyho: nofollow", True, ""),
+    ],
+)
+@pytest.mark.parametrize("obeyed", [True, False])
+async def test_page_that_speaks_to_crawlers_is_obeyed_unless_its_job_does_not(
+    deps: Deps, meta: str, header: str, kept: bool, followed: str, obeyed: bool
+) -> None:
+    visit = await visited(deps, html(meta, X_Robots_Tag=header), robots_tags=obeyed)
+    assert isinstance(visit, Visit)
+    links = [url[-1] for url in visit.found.urls if url not in visit.found.nofollow]
+
+    assert (visit.reason, visit.document is not None) == ((None, True) if kept or not obeyed else ("noindex", False))
+    assert links == (list(followed) if obeyed else ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("head", "reason", "target"),
+    [
+        ('<meta http-equiv="refresh" content="0; url=/there">', "meta_refresh", "/there"),
+        ('<meta http-equiv="refresh" content="30; url=/there">', None, None),
+        ('<link rel="canonical" href="/there">', "canonical", "/there"),
+        ('<link rel="canonical" href="http://other.test/there">', None, None),
+        ('<link rel="canonical" href="/page">', None, None),
+    ],
+)
+async def test_page_that_sends_its_readers_elsewhere_ends_as_a_redirect(
+    deps: Deps, head: str, reason: str | None, target: str | None
+) -> None:
+    visit = await visited(deps, html(head), canonical=True)
+
+    assert isinstance(visit, Visit)
+    assert (visit.reason, visit.document is None) == (reason, reason is not None)
+    assert (visit.redirect_to or "").endswith(target or "")
+
+
+async def test_canonical_address_is_a_hint_unless_the_job_wants_it_obeyed(deps: Deps) -> None:
+    visit = await visited(deps, html('<link rel="canonical" href="/there">'))
+
+    assert isinstance(visit, Visit)
+    assert visit.document
+
+
 async def test_chain_of_redirects_is_followed_so_far_and_no_farther(deps: Deps) -> None:
     chain = {f"/{number}": partial(answer, 302, Location=f"/{number + 1}") for number in range(MAX_REDIRECTS + 2)}
     short = {f"/s{number}": partial(answer, 302, Location=f"/s{number + 1}") for number in range(MAX_REDIRECTS)}

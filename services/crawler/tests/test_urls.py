@@ -3,7 +3,7 @@
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pytest
-from crawler.urls import canonical, document_id, join, origin, page_id, redacted, site
+from crawler.urls import canonical, document_id, join, origin, page_id, redacted, site, without_tracking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,6 +118,22 @@ def test_link_is_resolved_against_its_page(href: str, target: str) -> None:
 )
 def test_link_that_leads_to_no_page_is_dropped(href: str) -> None:
     assert join(BASE, href) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("?utm_source=x", ""),
+        ("?a=1&utm_campaign=x&b=%20+&UTM_Medium", "?a=1&b=%20+"),
+        ("?fbclid=1&gclid=2&q=fbclid", "?q=fbclid"),
+        ("?utm=1&source=2&gclids=3", "?utm=1&source=2&gclids=3"),
+        ("?b&a=&&b", "?b&a=&&b"),
+        ("?", "?"),
+        ("", ""),
+    ],
+)
+def test_tracking_parameters_are_dropped_and_others_left_alone(query: str, kept: str) -> None:
+    assert without_tracking(f"https://example.com/a{query}") == f"https://example.com/a{kept}"
 
 
 def test_origin_names_scheme_host_and_port() -> None:

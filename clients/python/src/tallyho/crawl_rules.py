@@ -21,6 +21,9 @@ class CrawlRules(TypedDict, total=False):
     subdomains: bool
     outlinks: bool
     below: Sequence[str]
+    drop_tracking: bool
+    canonical: bool
+    robots_tags: bool
     max_failures: int | None
     markdown: bool
     keep_html: bool

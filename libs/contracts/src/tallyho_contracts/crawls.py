@@ -46,6 +46,15 @@ class CrawlOptions(Message):
         max_length=100,
         description="On the seeds' hosts, follow only links to one of these paths or below it. Seeds are exempt.",
     )
+    drop_tracking: bool = Field(
+        default=False, description="Drop parameters such as utm_source from found URLs and seeds (docs/crawling.md)."
+    )
+    canonical: bool = Field(
+        default=False, description="Keep the page that a page's rel=canonical names on its own site, instead of it."
+    )
+    robots_tags: bool = Field(
+        default=True, description="Obey noindex and nofollow: in robots <meta> tags, X-Robots-Tag and links."
+    )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
     keep_html: bool = Field(default=False, description="Keep the source of each page, too.")

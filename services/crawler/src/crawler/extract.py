@@ -9,14 +9,14 @@ from html_to_markdown import ConversionError, ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import bounded, expands
+from crawler.links import PageLinks, page_links
 from crawler.metadata import description_of, language_of, metadata_of
 from crawler.text_encoding import decode
-from crawler.urls import join
 
-MAX_LINKS = 5_000
 MAX_TITLE = 1_000
 _NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
 _MAIN = "main,[role=main]"
+_NO_LINKS = PageLinks()
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 
 
@@ -29,7 +29,7 @@ class Extracted:
 
     title: str
     text: str
-    links: list[str]
+    links: PageLinks
     content_hash: str
     main: str = ""
     description: str = ""
@@ -38,16 +38,13 @@ class Extracted:
 
 
 def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False) -> Extracted:
-    """Extract what is kept of an HTML or plain-text page fetched from the canonical `url`.
-
-    Links are canonical URLs in document order, each once, without the page itself.
-    """
+    """Extract what is kept of an HTML or plain-text page fetched from the canonical `url`."""
     content = decode(body, content_type)
     if media_type(content_type) in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
-        return extracted(name_of(url), text, [])
+        return extracted(name_of(url), text)
     page = LexborHTMLParser(bounded(content))
-    title, links, metadata = _title(page), _links(page, url), metadata_of(page)
+    title, links, metadata = _title(page), page_links(page, url), metadata_of(page)
     description, language = description_of(page, metadata), language_of(page)
     for node in page.css(_NOT_CONTENT):
         node.decompose()
@@ -84,7 +81,7 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
 def extracted(
     title: str,
     text: str,
-    links: list[str],
+    links: PageLinks = _NO_LINKS,
     main: str = "",
     *,
     description: str = "",
@@ -104,23 +101,6 @@ def _collapsed(text: str) -> str:
 def _title(page: LexborHTMLParser) -> str:
     node = page.css_first("head title, h1")
     return node.text() if node else ""
-
-
-def _links(page: LexborHTMLParser, url: str) -> list[str]:
-    base_node = page.css_first("base[href]")
-    base = (base_node and join(url, base_node.attributes.get("href") or "")) or url
-    # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
-    hrefs = dict.fromkeys(
-        (node.attributes.get("href") or "").partition("#")[0] for node in page.css("a[href],area[href]")
-    )
-    links: dict[str, None] = {}
-    for href in hrefs:
-        link = join(base, href)
-        if link is not None and link != url:
-            links[link] = None
-            if len(links) == MAX_LINKS:
-                break
-    return list(links)
 
 
 def _main(page: LexborHTMLParser) -> tuple[LexborNode | None, str]:

@@ -28,13 +28,17 @@ _DNS_CACHE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The body of a page, decoded from its Content-Encoding. `content_type` is the header's whole value."""
+    """The body of a page, decoded from its Content-Encoding. `content_type` is the header's whole value.
+
+    `robots_tags` are the values of X-Robots-Tag, one for each of these headers.
+    """
 
     status: int
     content_type: str
     body: bytes
     etag: str | None = None
     last_modified: str | None = None
+    robots_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ class Fetcher:
             bytes(body),
             etag=_header(response, "ETag"),
             last_modified=_header(response, "Last-Modified"),
+            robots_tags=tuple(response.headers.getall("X-Robots-Tag", ())),
         )
 
 

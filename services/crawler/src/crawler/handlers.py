@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import time_ns
 from uuid import UUID
 
 from tallyho_contracts.crawls import (
@@ -21,8 +22,9 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
+from tallyho_process.traces import record
 
-from crawler import store, urls
+from crawler import metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -75,7 +77,7 @@ async def claim(
 
 async def on_work(deps: Deps, work: Work) -> None:
     """Close the visited pages, save their documents, add what they found to the frontier, and tell of it all."""
-    now = deps.now()
+    now, started_ns = deps.now(), time_ns()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
@@ -105,6 +107,10 @@ async def on_work(deps: Deps, work: Work) -> None:
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
     deps.relay.offer(events)
+    metrics.closed(closed)
+    for visit in closed:
+        if visit.traceparent:
+            record("save page", visit.traceparent, started_ns, job=str(visit.page.lane.job_id))
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)
@@ -245,6 +251,8 @@ def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]
     rejected: list[RejectedSeed] = []
     for seed in start.seeds:
         url = urls.canonical(seed)
+        if url is not None and start.options.drop_tracking:
+            url = urls.without_tracking(url)
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:

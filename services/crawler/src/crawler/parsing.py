@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crawler.extract import Extracted, extract, extracted, media_type, name_of, to_markdown
+from crawler.links import PageLinks
 from crawler.text_encoding import decode
 
 PDF = "application/pdf"
@@ -46,7 +47,7 @@ class Parsed:
 
     title: str
     content: str
-    links: list[str]
+    links: PageLinks
     content_hash: str
     description: str = ""
     language: str | None = None
@@ -66,7 +67,7 @@ def read(page: ToParse) -> Extracted:
     from crawler.pdf import read_pdf  # a library of 10 MB: for the process that reads PDFs only
 
     title, text, metadata = read_pdf(page.body)
-    return extracted(title or name_of(page.url), text, [], metadata=metadata)
+    return extracted(title or name_of(page.url), text, metadata=metadata)
 
 
 def finish(page: ToParse, kept: Extracted) -> Parsed:

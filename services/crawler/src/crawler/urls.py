@@ -12,6 +12,15 @@ _SECRET = re.compile(
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
     re.IGNORECASE,
 )
+# Parameters that say where a visitor came from, and change nothing of the page; they and any `utm_…`.
+TRACKING = frozenset(
+    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "_ga", "_gl"),  # Google
+).union(
+    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id", "epik", "rdt_cid"),  # social networks
+    ("yclid", "ysclid", "_openstat"),  # Yandex
+    ("mc_cid", "mc_eid", "mkt_tok", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "vero_id", "oly_anon_id"),  # mail
+    ("oly_enc_id", "wickedid"),
+)
 _NOT_FETCHED = ("#", "javascript:", "mailto:", "data:", "tel:")
 
 
@@ -34,6 +43,22 @@ def join(base: str, href: str) -> str | None:
         return _without_secrets(ada_url.join_url(base, href))
     except ValueError:
         return None
+
+
+def without_tracking(url: str) -> str:
+    """Return a canonical URL without the parameters of `TRACKING`; the others keep their order and spelling."""
+    address, mark, query = url.partition("?")
+    if not mark:
+        return url
+    pairs = query.split("&")
+    kept = [pair for pair in pairs if not _is_tracking(pair.partition("=")[0].lower())]
+    if len(kept) == len(pairs):
+        return url
+    return f"{address}?{'&'.join(kept)}" if kept else address
+
+
+def _is_tracking(name: str) -> bool:
+    return name in TRACKING or name.startswith("utm_")
 
 
 def origin(url: str) -> str:

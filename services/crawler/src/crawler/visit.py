@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from tallyho_contracts.pages import Outcome
 
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
-from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, QueuedPage, Visit
+from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.isolation import IsolatedParser, ParsingFailedError
+from crawler.links import PageLinks
 from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
+from crawler.robots import product_token
+from crawler.robots_tags import PageRules, page_rules
+from crawler.urls import site
+
+# A page that leads on so soon is a redirect; one that leaves more time is meant to be read.
+INSTANT_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,7 @@ class Visitor:
     async def _ended(self, page: QueuedPage, result: Result) -> Visit | Postponed:
         match result:
             case Fetched():
-                try:
-                    document = await self._document(page, result)
-                except ParsingFailedError as error:
-                    return Visit(page, Outcome.FAILED, error.reason, result.status)
-                return Visit(page, Outcome.COMPLETED, status_code=result.status, document=document)
+                return await self._read(page, result)
             case Redirected(status, target) if page.redirects < MAX_REDIRECTS:
                 return Visit(page, Outcome.SKIPPED, "redirect", status, redirect_to=target)
             case Redirected(status):
@@ -61,16 +64,26 @@ class Visitor:
             return Postponed(page, delay, failed.reason)
         return Visit(page, Outcome.FAILED, failed.reason, failed.status)
 
-    async def _document(self, page: QueuedPage, fetched: Fetched) -> DocumentContent:
+    async def _read(self, page: QueuedPage, fetched: Fetched) -> Visit:
         options = page.lane.options
-        to_parse = ToParse(
-            fetched.body, fetched.content_type, page.url, markdown=options.markdown, keep_html=options.keep_html
-        )
-        parsed = await self._parsed(to_parse)
-        return DocumentContent(
+        try:
+            parsed = await self._parsed(page, fetched)
+        except ParsingFailedError as error:
+            return Visit(page, Outcome.FAILED, error.reason, fetched.status)
+        found = parsed.links
+        rules = PageRules()
+        if options.robots_tags:
+            rules = page_rules(product_token(self.fetcher.user_agent), found.robots, fetched.robots_tags)
+        if (target := elsewhere(page, found)) is not None:
+            reason, url = target
+            return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)
+        nofollow = frozenset(found.urls) if rules.nofollow else found.nofollow if options.robots_tags else frozenset()
+        if rules.noindex:
+            return Visit(page, Outcome.SKIPPED, "noindex", fetched.status, links=Links(found.urls, nofollow))
+        document = DocumentContent(
             title=parsed.title,
             content=parsed.content,
-            links=tuple(parsed.links),
+            links=found.urls,
             content_hash=parsed.content_hash,
             status_code=fetched.status,
             content_type=fetched.content_type.replace("\0", ""),
@@ -80,12 +93,30 @@ class Visitor:
             language=parsed.language,
             metadata=parsed.metadata,
             html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
+            nofollow=tuple(nofollow),
         )
+        return Visit(page, Outcome.COMPLETED, status_code=fetched.status, document=document)
 
-    async def _parsed(self, page: ToParse) -> Parsed:
-        if not page.is_light:
-            return await self.parser.parse(page)
-        kept = read(page)
-        if not kept.main and not page.keep_html:
-            return finish(page, kept)
-        return await asyncio.to_thread(finish, page, kept)
+    async def _parsed(self, page: QueuedPage, fetched: Fetched) -> Parsed:
+        options = page.lane.options
+        to_parse = ToParse(
+            fetched.body, fetched.content_type, page.url, markdown=options.markdown, keep_html=options.keep_html
+        )
+        if not to_parse.is_light:
+            return await self.parser.parse(to_parse)
+        kept = read(to_parse)
+        if not kept.main and not to_parse.keep_html:
+            return finish(to_parse, kept)
+        return await asyncio.to_thread(finish, to_parse, kept)
+
+
+def elsewhere(page: QueuedPage, found: PageLinks) -> tuple[str, str] | None:
+    """Return why and where a page sends its readers elsewhere, if it does: then it is no document itself."""
+    if page.redirects >= MAX_REDIRECTS:
+        return None
+    if found.refresh and found.refresh.seconds <= INSTANT_SECONDS:
+        return "meta_refresh", found.refresh.target
+    canonical = found.canonical
+    if page.lane.options.canonical and canonical and canonical != page.url and site(canonical) == site(page.url):
+        return "canonical", canonical
+    return None
