@@ -1,4 +1,4 @@
-"""Every service is rolled while a crawl runs and clients watch, as a Deployment rolls its pods: one replica at a time."""
+"""Every service is rolled while a crawl runs and clients watch, as a Deployment rolls its pods: one at a time."""
 
 import asyncio
 import json
