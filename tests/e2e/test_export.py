@@ -25,10 +25,12 @@ FORMATS = ("jsonl", "parquet", "warc")
 # A job that has ended, as both services keep it. The texts are different, and together some 20 MB.
 STATEMENTS = (
     "INSERT INTO crawler.documents (document_id, url, title, content, links, content_hash, status_code, content_type,"
-    " created_at, saved_at) SELECT md5('{job}' || n)::uuid, 'https://export.test/' || n, 'Page ' || n,"
+    " created_at, saved_at, language, metadata)"
+    " SELECT md5('{job}' || n)::uuid, 'https://export.test/' || n, 'Page ' || n,"
     " '# Page ' || n || repeat(E'\\n\\nÄ text of ' || md5(n::text), 40),"
     " jsonb_build_array('https://export.test/' || n + 1),"
-    " md5(n::text), 200, 'text/html', now(), now() FROM generate_series(1, {n}) AS n",
+    " md5(n::text), 200, 'text/html', now(), now(), 'en', jsonb_build_object('author', 'A ' || n)"
+    " FROM generate_series(1, {n}) AS n",
     "INSERT INTO crawler.job_documents (job_id, document_id) SELECT '{job}', md5('{job}' || n)::uuid"
     " FROM generate_series(1, {n}) AS n",
     "INSERT INTO job_tracker.jobs (job_id, created_at, name, seeds, status, start_confirmed, revision, document_count,"
@@ -81,9 +83,11 @@ def read_back(path: Path, form: str) -> list[tuple[int, str, str]]:
     """Ordinal, URL and text of each document in an export."""
     if form == "jsonl":
         lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert all(line["metadata"] == {"author": f"A {line['ordinal']}"} for line in lines)
         return [(line["ordinal"], line["url"], line["content"]) for line in lines]
     if form == "parquet":
-        rows = pq.read_table(path, columns=["ordinal", "url", "content"]).to_pylist()
+        rows = pq.read_table(path, columns=["ordinal", "url", "content", "metadata"]).to_pylist()
+        assert all(row["metadata"] == [("author", f"A {row['ordinal']}")] for row in rows)
         return [(row["ordinal"], row["url"], row["content"]) for row in rows]
     found: list[tuple[str, str, str]] = []
     ordinals: dict[str, int] = {}

@@ -24,6 +24,9 @@ SCHEMA = pa.schema(
         pa.field("url", pa.string(), nullable=False),
         pa.field("title", pa.string()),
         pa.field("content", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("metadata", pa.map_(pa.string(), pa.string())),
         pa.field("links", pa.list_(pa.string())),
         pa.field("content_hash", pa.string()),
         pa.field("change", pa.string()),
@@ -51,7 +54,10 @@ class Writer:
 
     def add(self, document: JobDocument) -> None:
         """Add a document."""
-        self._rows.append(row(document))
+        columns = row(document)
+        if columns["metadata"] is not None:
+            columns["metadata"] = list(columns["metadata"].items())  # as Arrow wants a map
+        self._rows.append(columns)
 
     def save(self) -> int:
         """Write what was added as a part; returns how many parts there are."""

@@ -1,6 +1,6 @@
 """WARC 1.1 (ISO 28500:2017), each record compressed on its own.
 
-The crawler keeps the text of a page, not its HTML: so a document is a `conversion` record of its text, and a `metadata`
+An export holds the text of a page, not its HTML: so a document is a `conversion` record of its text, and a `metadata`
 record that refers to it, with title, HTTP status and links.
 """
 
@@ -87,6 +87,8 @@ def _about(stored: StoredDocument, ordinal: int) -> dict[str, str]:
         "ordinal": str(ordinal),
         "document-id": str(stored.document_id),
         "title": stored.title,
+        "description": stored.description,
+        "language": stored.language or "",
         "http-status": str(stored.status_code),
         "content-type-of-page": stored.content_type,
         "content-hash": stored.content_hash,

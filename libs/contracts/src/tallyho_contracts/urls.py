@@ -38,6 +38,9 @@ REASONS: dict[PageState, dict[str, str]] = {
         "too_many_redirects": "too many redirects in a row led here",
         "unreachable": "the site's robots.txt could not be had, so nothing of it may be fetched",
         "robots_*": "the site's robots.txt could not be had for this reason, so nothing of it may be fetched",
+        "parser_*": "it could not be parsed: in time (`parser_timeout`), within the memory for it, or at all",
+        "pdf_*": "it is a PDF that can't be read for this reason: encrypted, or damaged",
+        "render_*": "the browser could not show it: in time (`render_timeout`), or at all",
         "internal_error": "a fault of the crawler's own; its log has the rest",
     },
     PageState.SKIPPED: {
@@ -50,6 +53,7 @@ REASONS: dict[PageState, dict[str, str]] = {
         "content_type": "it is of a type that is not kept",
         "depth": "it is further from the seeds than `max_depth`",
         "budget": "`max_pages` documents were spoken for",
+        "trap": "it looks like one of endlessly many, or its host has `max_host_pages` already",
         "off_site": "it is not on the seeds' sites",
         "not_below": "it is not below the paths of `below`",
         "excluded": "a pattern of `exclude` matches",

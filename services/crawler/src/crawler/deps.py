@@ -18,7 +18,8 @@ class Deps:
 
     `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped. `host_concurrency` and
     `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who watch a job.
-    `closing` is set when a job may have pages that are to be closed.
+    `closing` is set when a job may have pages that are to be closed. `renders`: this process visits the
+    pages of jobs that want a browser, and no others.
     """
 
     pool: Pool
@@ -28,5 +29,6 @@ class Deps:
     host_concurrency: int
     host_delay: float
     say: Say = say_nothing
+    renders: bool = False
     skipped_urls: KnownUrls = field(default_factory=KnownUrls)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -15,6 +15,7 @@ MAX_REDIRECTS = 10
 BUDGET = "budget"
 KNOWN = "known"
 NOFOLLOW = "nofollow"
+TRAP = "trap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class QueuedPage:
 
 @dataclass(frozen=True, slots=True)
 class DocumentContent:
-    """What is kept of a page. `content` is its main text, as markdown where the job wants that."""
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's."""
 
     title: str
     content: str
@@ -53,6 +54,10 @@ class DocumentContent:
     content_type: str
     etag: str | None
     last_modified: str | None
+    description: str = ""
+    language: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    html: bytes | None = None
     nofollow: tuple[str, ...] = ()
 
 
@@ -257,6 +262,23 @@ def within_budget(job: CrawlJob, visits: Iterable[Visit]) -> list[Visit]:
 def is_spent(options: CrawlOptions, saved: int, admitted: int) -> bool:
     """Whether the budget is spent though pages are left to visit."""
     return options.max_pages is not None and saved >= options.max_pages and admitted > saved
+
+
+def within_host_budget(
+    found: Iterable[FoundPage], pages_of_hosts: Mapping[str, int], limit: int
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split found pages, in their order, into those that their hosts have room for and the others.
+
+    `pages_of_hosts` counts the pages that a host has in the job already.
+    """
+    pages = Counter(pages_of_hosts)
+    within: list[FoundPage] = []
+    beyond: list[FoundPage] = []
+    for page in found:
+        host = urls.site(page.url)
+        pages[host] += 1
+        (within if pages[host] <= limit else beyond).append(page)
+    return within, beyond
 
 
 def slot_of(page_id: UUID, host_concurrency: int) -> int:

@@ -1,5 +1,6 @@
 """How a job grows: which URLs join it, as far as its budget has room, and that every one that was met is noted."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,6 +12,7 @@ from crawler.deps import Deps
 from crawler.frontier import (
     BUDGET,
     KNOWN,
+    TRAP,
     CrawlJob,
     Findings,
     FoundPage,
@@ -19,6 +21,7 @@ from crawler.frontier import (
     is_fresh,
     places_given_back,
     room,
+    within_host_budget,
 )
 
 # One event names them all.
@@ -48,9 +51,11 @@ async def grow(
     fresh = [page for page in candidates if is_fresh(page, known)]
     met_before = await _met_before(connection, job, fresh)
     fresh = [page for page in fresh if page.url not in met_before]
+    fresh, trapped = await _within_host_budget(connection, job, fresh)
     admission = await admit(connection, job, visits, fresh)
     skipped = [one for one in found.skipped.values() if one[0].page_id not in known]
     skipped += [(found.found[url], KNOWN) for url in met_before]
+    skipped += [(page, TRAP) for page in trapped]
     returned = places_given_back(visits)
     step = Step(
         found.sites,
@@ -62,15 +67,28 @@ async def grow(
     )
     lifted = [page for page in candidates if page.redirects and not is_fresh(page, known)]
     await join(deps, connection, job, admission, step, skipped=skipped, lifted=lifted)
-    for page in admission.waiting:
-        found.skipped_links[found.finder[page.page_id]][BUDGET] += 1
-    for url in met_before:
-        found.skipped_links[found.finder[found.found[url].page_id]][KNOWN] += 1
+    known_before = [found.found[url] for url in met_before]
+    for reason, pages in ((BUDGET, admission.waiting), (KNOWN, known_before), (TRAP, trapped)):
+        for page in pages:
+            found.skipped_links[found.finder[page.page_id]][reason] += 1
     spawned: dict[UUID, list[FoundPage]] = {}
     for page in admission.joining:
         # A page that waited was found by another visit; it joins the job with the visit that made room.
         spawned.setdefault(found.finder.get(page.page_id, visits[-1].page.page_id), []).append(page)
     return spawned
+
+
+async def _within_host_budget(
+    connection: Connection, job: CrawlJob, fresh: list[FoundPage]
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split new pages of a locked job into those that their hosts have room for, which take it, and the others."""
+    limit = job.options.max_host_pages
+    if limit is None or not fresh:
+        return fresh, []
+    hosts = {urls.site(page.url) for page in fresh}
+    within, beyond = within_host_budget(fresh, await store.host_pages(connection, job.job_id, hosts), limit)
+    await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
+    return within, beyond
 
 
 async def admit(connection: Connection, job: CrawlJob, visits: Sequence[Visit], fresh: list[FoundPage]) -> Admission:
@@ -115,6 +133,8 @@ async def _visited_again(connection: Connection, job: CrawlJob, limit: int) -> t
         return [], job.retry_after
     failed = await jobs.list_failed(connection, job.retry_of[0], after=job.retry_after, limit=limit)
     pages = [FoundPage(job.job_id, urls.page_id(job.job_id, page.url), page.url, page.depth) for page in failed]
+    if job.options.max_host_pages is not None:
+        await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in pages))
     return pages, failed[-1].page_id if len(failed) == limit else None
 
 

@@ -16,6 +16,7 @@ from tallyho_contracts.crawls import (
     CrawlStarted,
     CrawlStopped,
     RejectedSeed,
+    Render,
 )
 from tallyho_contracts.documents import Change
 from tallyho_contracts.logs import LogLevel
@@ -67,7 +68,10 @@ async def claim(
 ) -> list[tuple[Lane, list[QueuedPage]]]:
     """Lease lanes with due pages, and tell that these pages are started."""
     async with deps.pool.acquire() as connection, connection.transaction():
-        leased = await store.claim_lanes(connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin)
+        render: Render = "browser" if deps.renders else "none"
+        leased = await store.claim_lanes(
+            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=render
+        )
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
@@ -134,7 +138,7 @@ async def on_work(deps: Deps, work: Work) -> None:
 def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -> None:
     """Tell people who watch what did not go well."""
     for visit in visits:
-        job_id, url = visit.page.lane.job_id, visit.page.url
+        job_id, url = visit.page.lane.job_id, urls.redacted(visit.page.url)
         if visit.reason == "robots":
             deps.say(job_id, LogLevel.INFO, "page not visited: robots.txt disallows it", url=url)
         elif visit.outcome is Outcome.FAILED:
@@ -142,7 +146,14 @@ def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -
             deps.say(job_id, LogLevel.WARNING, message, url=url, reason=visit.reason, status_code=visit.status_code)
     for one in postponed:
         message, seconds = f"page is tried again: {one.reason}", round(one.delay, 1)
-        deps.say(one.page.lane.job_id, LogLevel.INFO, message, url=one.page.url, reason=one.reason, seconds=seconds)
+        deps.say(
+            one.page.lane.job_id,
+            LogLevel.INFO,
+            message,
+            url=urls.redacted(one.page.url),
+            reason=one.reason,
+            seconds=seconds,
+        )
 
 
 async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
@@ -180,6 +191,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
         unfit += [(seed, "cancelled") for seed in seeds if not pages]
+        await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
         admission = await admit(connection, job, [], pages)
         await _prepare_origins(deps, connection, job, pages)
         number = len(admission.joining)
@@ -190,7 +202,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         await outbox.add(connection, [event])
     deps.relay.offer([event])
     for seed in rejected:
-        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=seed.url)
+        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=urls.redacted(seed.url))
 
 
 async def _origin_of(

@@ -24,6 +24,7 @@ from ws_gateway import (
     sockets,
 )
 from ws_gateway.access import ACCESS, Access, check_access
+from ws_gateway.broadcast import Broadcast
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.crowds import Crowds
 from ws_gateway.deps import DEPS, Deps, Hear
@@ -104,7 +105,7 @@ def build_app(
         limits=options.limits,
         places=Places(options.limits),
         flush_seconds=options.flush_seconds,
-        crowds=Crowds(hub, phases, options.flush_seconds),
+        crowds=Crowds(hub, phases, options.flush_seconds, lambda members: Broadcast(members).write),
         phases=phases,
     )
     app[READINESS] = readiness

@@ -65,6 +65,7 @@ SELECT page_id, url, depth FROM failed_pages WHERE job_id = $1 AND page_id > $2 
 
 -- name: forget_lanes
 -- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
+WITH host AS (DELETE FROM job_hosts WHERE job_id = $1)
 DELETE FROM lanes WHERE job_id = $1
 
 -- name: add_failed_origins
