@@ -1,6 +1,8 @@
-"""Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything.
+"""Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything,
+benchmark.txt for the other crawlers that ours is measured beside.
 
-Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt.
+Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except that of
+the benchmark, whose packages have an environment of their own.
 """
 
 import re
@@ -43,11 +45,17 @@ def compile_pins(target: str, requirements: set[str], *constraints: str) -> None
     subprocess.run(command, input=text, text=True, cwd=ROOT, check=True)
 
 
+def listed(file: str) -> set[str]:
+    """The requirements that stand in requirements/`file`."""
+    lines = (ROOT / "requirements" / file).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 def main() -> None:
     """Compile dev.txt, then the others within it."""
     development = set().union(*(dependencies(name, extras=True) for name in PROJECTS))
-    tools = (ROOT / "requirements" / "dev.in").read_text().splitlines()
-    compile_pins("dev.txt", development | {line for line in tools if line and not line.startswith("#")})
+    compile_pins("dev.txt", development | listed("dev.in"))
+    compile_pins("benchmark.txt", listed("benchmark.in"))
     for name in DEPLOYED:
         compile_pins(f"{name.removeprefix('tallyho-')}.txt", dependencies(name), "dev.txt")
 
