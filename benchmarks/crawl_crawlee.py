@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import sys
-from datetime import timedelta
 
 from crawlee import ConcurrencySettings  # type: ignore[import-not-found]  # it is not in our environment
 from crawlee.crawlers import (  # type: ignore[import-not-found]  # it is not in our environment

@@ -1,9 +1,9 @@
 """Scrapy, on its own: `python crawl_scrapy.py WAY URL` says "ready", crawls when it is told to, and says what it got.
 
-It runs in an environment of its own, which knows nothing of this project. The ways: `tutorial` is a CrawlSpider with the
-settings of a new project, without the delay that these have; `tuned` is the same with what the manual says about fast
-crawls; `best` is everything that was found to make it faster: lxml instead of parsel and of the link extractor, a set of
-URLs instead of the filter of duplicates and its fingerprints, no middleware, uvloop. None of them stores anything.
+It runs in an environment of its own, which knows nothing of this project. The ways: `tutorial` is a CrawlSpider with
+the settings of a new project, without the delay that these have; `tuned` is the same with what the manual says about
+fast crawls; `best` is everything that was found to make it faster: lxml instead of parsel and of the link extractor, a
+set of URLs instead of the filter of duplicates and its fingerprints, no middleware, uvloop. None stores anything.
 """
 
 import json

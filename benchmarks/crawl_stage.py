@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 from tallyho.client import Tallyho
@@ -25,8 +25,8 @@ from tallyho_backing_services.servers import GivenServer, PrivateServer
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobStatus
 
-from benchmarks.crawl_site import Site
 from benchmarks.cpu import cpu_seconds, peak_megabytes
+from benchmarks.crawl_site import Site
 from benchmarks.fanout_stage import Program
 
 HERE = Path(__file__).parent
@@ -88,8 +88,7 @@ class Stage:
             start = time.monotonic()
             job = await client.create_job([self.site.url], options=options)
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                while not JobStatus((row := await connection.fetchrow(STATE, job.job_id))["status"]).is_terminal:
-                    await asyncio.sleep(POLL_SECONDS)  # a table can't be awaited
+                row = await _ended(connection, job.job_id)
             seconds = time.monotonic() - start
             own, everything = _cpu(crawlers) - own, _cpu(services.values()) + self._backing_cpu() - everything
         saved = await connection.fetchval(SAVED, job.job_id)
@@ -146,11 +145,26 @@ def _running(argv: Sequence[str]) -> Iterator[Program]:
     env: Mapping[str, str] = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with ExitStack() as stack:
         process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env, cwd="/tmp"
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=env,
+            cwd="/tmp",
         )
         stack.callback(process.wait)
         stack.callback(process.kill)
         yield Program(process)
+
+
+async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", job_id: UUID) -> asyncpg.Record:
+    """The row of a job, once it has ended."""
+    while True:
+        row = await connection.fetchrow(STATE, job_id)
+        if row and JobStatus(row["status"]).is_terminal:
+            return row
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _cpu(pids: "Iterator[int] | Sequence[int]") -> float:

@@ -1,8 +1,8 @@
 """Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything,
 benchmark.txt for the other crawlers that ours is measured beside.
 
-Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except that of
-the benchmark, whose packages have an environment of their own.
+Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except
+that of the benchmark, whose packages have an environment of their own.
 """
 
 import re

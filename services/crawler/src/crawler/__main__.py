@@ -19,6 +19,7 @@ from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_process import run_process, stop_on_signal, stoppable_start
 
+from crawler import deletion
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
@@ -64,6 +65,7 @@ async def run() -> None:
                 loops.create_task(relay.run(relaying))
                 loops.create_task(logs.run(relaying))
                 loops.create_task(commands.run())
+                loops.create_task(deletion.run(pool, stop))
                 loops.create_task(
                     serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)
                 )

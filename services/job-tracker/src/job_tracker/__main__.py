@@ -19,6 +19,7 @@ from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 
+from job_tracker import deletion
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
@@ -61,6 +62,7 @@ async def run() -> None:
                 outgoing.create_task(logs.run(published))
                 async with asyncio.TaskGroup() as incoming:
                     incoming.create_task(consumer.run())
+                    incoming.create_task(deletion.run(deps, settings.retention_days, stop))
                     incoming.create_task(watch(deps, settings.silence_seconds, stop))
                     incoming.create_task(
                         serve(amqp, TRACKER_COMMANDS, partial(answer, deps), is_transient=is_transient, stop=stop)
