@@ -28,6 +28,7 @@ from crawler.known_urls import KnownUrls
 from crawler.politeness import Politeness
 from crawler.requests import answer
 from crawler.settings import Settings
+from crawler.store import PLANNER
 from crawler.visit import Visitor
 from crawler.worker import Worker
 
@@ -49,7 +50,9 @@ async def run() -> None:
     with stop_on_signal() as stop:
         async with AsyncExitStack() as opened:
             async with stoppable_start(stop):
-                pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
+                pool = await opened.enter_async_context(
+                    open_pool(settings.database_url, schema=SCHEMA, size=12, settings=PLANNER)
+                )
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
             relay = Relay(pool, amqp.publisher.publish_events)

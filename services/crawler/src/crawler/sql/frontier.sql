@@ -219,7 +219,8 @@ UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level 
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
-SELECT min(depth) FROM queue WHERE job_id = $1
+-- The sum is what the index is on, see the migration.
+SELECT min(depth + 0) FROM queue WHERE job_id = $1
 
 -- name: wake_lanes
 -- Make all lanes of a job due: its level or its status has changed.
