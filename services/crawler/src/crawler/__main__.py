@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
+import uvloop
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
@@ -17,7 +18,7 @@ from tallyho_postgres.errors import is_transient
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
-from tallyho_process import run_process, stop_on_signal, stoppable_start
+from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 
 from crawler import deletion
 from crawler.deps import Deps
@@ -72,6 +73,7 @@ async def run() -> None:
                 loops.create_task(
                     serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)
                 )
+                spare_the_collector()
                 log.info("ready")
                 await worker.run()
                 # Last, so that what the worker committed while stopping is still published.
@@ -85,4 +87,4 @@ async def run_migrations() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(run_migrations if sys.argv[1:] == ["migrate"] else run))
+    sys.exit(run_process(run_migrations if sys.argv[1:] == ["migrate"] else run, uvloop.new_event_loop))

@@ -80,7 +80,7 @@ def bounded(html: str) -> str:
     """Return `html`, perhaps without scripts and comments; or, if it is a trap, flat: its text and its links only."""
     tags = html.count("<")
     source = html.encode()
-    is_large = tags > _FEW_TAGS or (_MUCH_FORMATTING.search(source) is not None and _may_repeat_too_much(source, tags))
+    is_large = tags > _FEW_TAGS or _may_repeat_too_much(source, tags)
     if not is_large and _ODD_TAG.search(source) is None:
         return html
     if _BRACKETS.search(source) is not None or _has_overlong_tag(html):
@@ -124,7 +124,7 @@ def _cells(row: str) -> int:
 
 
 def _may_repeat_too_much(source: bytes, tags: int) -> bool:
-    if tags * _SAME_OPEN * tags <= _MAX_REPEATED:
+    if tags * _SAME_OPEN * tags <= _MAX_REPEATED or _MUCH_FORMATTING.search(source) is None:
         return False
     return tags * _SAME_OPEN * len(set(_STYLED_FORMATTING_TAGS.findall(source.lower()))) > _MAX_REPEATED
 
