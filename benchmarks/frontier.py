@@ -33,6 +33,7 @@ HOSTS = 1_000
 WORKERS = 2
 # As a crawler of 32 pages at once works: lanes and pages of a claim, pages of a group that is committed.
 LANES, PAGES_PER_LANE, GROUP_PAGES = 32, 32, 100
+GROUP_HUBS = 5
 LINKS_PER_PAGE = 1_000
 LEASE = timedelta(hours=1)
 HUB = "http://hub.test/"
@@ -83,11 +84,13 @@ class MadeUpWorker:
         steps.claimed.seconds += time.perf_counter() - started
         pages = [page for _, of_lane in claimed for page in of_lane]
         steps.claimed.pages += len(pages)
-        groups = [pages[n : n + GROUP_PAGES] for n in range(0, len(pages), GROUP_PAGES)]
-        for group in groups[:-1]:
-            await self._finish(Work([self._visit(page) for page in group]), steps)
-        last = [self._visit(page) for page in (groups[-1] if groups else [])]
-        await self._finish(Work(last, served=[lane for lane, _ in claimed]), steps)
+        visits = [self._visit(page) for page in pages]
+        hubs = [visit for visit in visits if visit.page.url in self._hubs]
+        others = [visit for visit in visits if visit.page.url not in self._hubs]
+        for some, most in ((hubs, GROUP_HUBS), (others, GROUP_PAGES)):
+            for n in range(0, len(some), most):
+                await self._finish(Work(some[n : n + most]), steps)
+        await self._finish(Work(served=[lane for lane, _ in claimed]), steps)
         return len(pages)
 
     async def _finish(self, work: Work, steps: Steps) -> None:
