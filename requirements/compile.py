@@ -1,8 +1,9 @@
-"""Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything,
-benchmark.txt for the other crawlers that ours is measured beside.
+"""Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything.
 
-Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except
-that of the benchmark, whose packages have an environment of their own.
+traces.txt is what a service needs in addition to send traces; build.txt is what the images are built with; audit.txt,
+policies.txt and benchmark.txt are for tools, and for other crawlers, in environments of their own.
+Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except for
+those environments.
 """
 
 import re
@@ -55,7 +56,11 @@ def main() -> None:
     """Compile dev.txt, then the others within it."""
     development = set().union(*(dependencies(name, extras=True) for name in PROJECTS))
     compile_pins("dev.txt", development | listed("dev.in"))
+    compile_pins("traces.txt", dependencies("tallyho-process", extras=True), "dev.txt")
+    compile_pins("audit.txt", listed("audit.in"))
     compile_pins("benchmark.txt", listed("benchmark.in"))
+    compile_pins("policies.txt", {"checkov"})
+    compile_pins("build.txt", {"hatchling"}, "dev.txt")
     for name in DEPLOYED:
         compile_pins(f"{name.removeprefix('tallyho-')}.txt", dependencies(name), "dev.txt")
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from crawler import visit as visit_module
 from crawler.deps import Deps
 from crawler.frontier import MAX_REDIRECTS, Postponed, Visit
 from frontier_checks import Ledgers
+from made_up_pdf import pdf
 from made_up_web import SimulatedWorker, crawler_deps, start
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
@@ -47,17 +47,31 @@ async def test_document_is_kept_with_what_tells_it_apart(deps: Deps) -> None:
 
 
 @pytest.mark.parametrize(("markdown", "content"), [(True, "**bold**"), (False, "bold")])
-@pytest.mark.parametrize("inline_bytes", [0, 1_000_000], ids=["in a thread", "inline"])
-async def test_main_text_is_kept_as_the_job_wants_it(
-    deps: Deps, monkeypatch: pytest.MonkeyPatch, markdown: bool, content: str, inline_bytes: int
-) -> None:
-    monkeypatch.setattr(visit_module, "PARSE_INLINE_BYTES", inline_bytes)
-    response = web.Response(text="<main><p><b>bold</b></p></main>", content_type="text/html")
+@pytest.mark.parametrize("padding", [0, 1_000_000], ids=["light", "heavy"])
+async def test_main_text_is_kept_as_the_job_wants_it(deps: Deps, markdown: bool, content: str, padding: int) -> None:
+    text = f"<nav>{' ' * padding}</nav><main><p><b>bold</b></p></main>"
+    response = web.Response(text=text, content_type="text/html")
     visit = await visited(deps, response, markdown=markdown)
 
     assert isinstance(visit, Visit)
     assert visit.document
     assert visit.document.content.strip() == content
+
+
+async def test_pdf_is_a_document(deps: Deps) -> None:
+    response = web.Response(body=pdf("Its text", title="A title"), content_type="application/pdf")
+    visit = await visited(deps, response, keep_html=True)
+
+    assert isinstance(visit, Visit)
+    assert visit.document
+    assert (visit.document.title, visit.document.content, visit.document.html) == ("A title", "Its text", None)
+
+
+async def test_page_that_can_not_be_parsed_fails_with_its_reason(deps: Deps) -> None:
+    visit = await visited(deps, web.Response(body=b"%PDF-1.7 and then nothing", content_type="application/pdf"))
+
+    assert isinstance(visit, Visit)
+    assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.FAILED, "pdf_damaged", 200)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +108,63 @@ async def test_redirect_ends_the_page_and_names_its_target(deps: Deps) -> None:
     assert (visit.outcome, visit.reason, visit.document) == (Outcome.SKIPPED, "redirect", None)
     assert visit.redirect_to
     assert visit.redirect_to.endswith("/there")
+
+
+def html(text: str, **headers: str) -> web.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(
+        text=f'{text}<a href="/a">a</a><a href="/b" rel="nofollow">b</a>', headers=named, content_type="text/html"
+    )
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "kept", "followed"),
+    [
+        ("", "", True, "a"),
+        ('<meta name="robots" content="noindex">', "", False, "a"),
+        ('<meta name="robots" content="nofollow">', "", True, ""),
+        ('<meta name="tallyho" content="none">', "", False, ""),
+        ("", "noindex", False, "a"),
+        ("", "otherbot: none, tallyho: nofollow", True, ""),
+    ],
+)
+@pytest.mark.parametrize("obeyed", [True, False])
+async def test_page_that_speaks_to_crawlers_is_obeyed_unless_its_job_does_not(
+    deps: Deps, meta: str, header: str, kept: bool, followed: str, obeyed: bool
+) -> None:
+    visit = await visited(deps, html(meta, X_Robots_Tag=header), robots_tags=obeyed)
+    assert isinstance(visit, Visit)
+    links = [url[-1] for url in visit.found.urls if url not in visit.found.nofollow]
+
+    assert (visit.reason, visit.document is not None) == ((None, True) if kept or not obeyed else ("noindex", False))
+    assert links == (list(followed) if obeyed else ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("head", "reason", "target"),
+    [
+        ('<meta http-equiv="refresh" content="0; url=/there">', "meta_refresh", "/there"),
+        ('<meta http-equiv="refresh" content="30; url=/there">', None, None),
+        ('<link rel="canonical" href="/there">', "canonical", "/there"),
+        ('<link rel="canonical" href="http://other.test/there">', None, None),
+        ('<link rel="canonical" href="/page">', None, None),
+    ],
+)
+async def test_page_that_sends_its_readers_elsewhere_ends_as_a_redirect(
+    deps: Deps, head: str, reason: str | None, target: str | None
+) -> None:
+    visit = await visited(deps, html(head), canonical=True)
+
+    assert isinstance(visit, Visit)
+    assert (visit.reason, visit.document is None) == (reason, reason is not None)
+    assert (visit.redirect_to or "").endswith(target or "")
+
+
+async def test_canonical_address_is_a_hint_unless_the_job_wants_it_obeyed(deps: Deps) -> None:
+    visit = await visited(deps, html('<link rel="canonical" href="/there">'))
+
+    assert isinstance(visit, Visit)
+    assert visit.document
 
 
 async def test_chain_of_redirects_is_followed_so_far_and_no_farther(deps: Deps) -> None:

@@ -28,8 +28,8 @@ from tracking import SEED, Tracker, claimed, finished, saved, started
 
 # Every table that says which job a row belongs to, but the jobs themselves.
 TABLES_OF_JOBS = """
-SELECT table_name FROM information_schema.columns
-WHERE table_schema = current_schema() AND column_name = $1 AND table_name <> 'jobs'
+SELECT table_name::text, column_name::text FROM information_schema.columns
+WHERE table_schema = current_schema() AND column_name IN ('job_id', 'parent_job_id') AND table_name <> 'jobs'
 """
 
 
@@ -38,11 +38,14 @@ def tracker(tracker_pool: Pool) -> Tracker:
     return Tracker(tracker_pool)
 
 
-async def rows_of(pool: Pool, job_id: UUID, column: str) -> int:
+async def rows_of(pool: Pool, job_id: UUID) -> int:
     """How many rows a job has in all tables of a service but its own."""
-    tables = [row["table_name"] for row in await pool.fetch(TABLES_OF_JOBS, column)]
-    assert len(tables) > 1
-    return sum([await pool.fetchval(f"SELECT count(*) FROM {table} WHERE {column} = $1", job_id) for table in tables])
+    tables = [tuple(row) for row in await pool.fetch(TABLES_OF_JOBS)]
+    assert len(tables) > 2
+    counts = [
+        await pool.fetchval(f"SELECT count(*) FROM {name} WHERE {column} = $1", job_id) for name, column in tables
+    ]
+    return sum(counts)
 
 
 async def ended_job(tracker: Tracker, *names: str) -> UUID:
@@ -95,9 +98,9 @@ async def test_tracker_forgets_a_job_in_chunks_and_of_no_other_job_anything(
         chunks += 1
 
     assert chunks == 4  # of two, two and one, and the one that finds nothing
-    assert await rows_of(tracker.pool, job_id, "parent_job_id") == 0
+    assert await rows_of(tracker.pool, job_id) == 0
     assert len(await tracker.documents(other)) == 5
-    assert await rows_of(tracker.pool, other, "parent_job_id") == 10
+    assert await rows_of(tracker.pool, other) == 10
 
 
 async def test_event_that_comes_late_does_not_bring_a_deleted_job_back(tracker: Tracker) -> None:
@@ -117,7 +120,7 @@ async def test_event_that_comes_late_does_not_bring_a_deleted_job_back(tracker: 
     assert (await tracker.job(other)).document_count == 1
     while await deletion.delete_some_remains(tracker.deps):
         pass
-    assert await rows_of(tracker.pool, job_id, "parent_job_id") == 0
+    assert await rows_of(tracker.pool, job_id) == 0
 
 
 async def test_jobs_are_deleted_when_their_time_is_up_and_not_before(tracker: Tracker) -> None:
@@ -160,13 +163,13 @@ async def test_documents_go_with_the_last_job_that_has_them(
     await delete_crawl(crawler_pool, first)
     while await crawler_deletion.forget_some(crawler_pool):
         pass
-    after_first = await stored_urls(crawler_pool), await rows_of(crawler_pool, second, "job_id")
+    after_first = await stored_urls(crawler_pool), await rows_of(crawler_pool, second)
     await delete_crawl(crawler_pool, second)
     while await crawler_deletion.forget_some(crawler_pool):
         pass
 
     assert after_first == (set(SHARED), 2 * len(SHARED))
-    assert await rows_of(crawler_pool, first, "job_id") + await rows_of(crawler_pool, second, "job_id") == 0
+    assert await rows_of(crawler_pool, first) + await rows_of(crawler_pool, second) == 0
     assert await stored_urls(crawler_pool) == set()
 
 
@@ -258,12 +261,12 @@ async def test_deletion_survives_a_kill_in_the_middle(amqp_url: str, database_ur
                 await asyncio.sleep(0.005)
             process.kill()
             await process.wait()
-        in_the_middle = await rows_of(crawler_pool, deleted, "job_id")
+        in_the_middle = await rows_of(crawler_pool, deleted)
         async with crawler_process(amqp_url, database_url):
             while await crawler_pool.fetchval("SELECT has_remains FROM jobs WHERE job_id = $1", deleted):
                 await asyncio.sleep(0.02)
 
     assert 0 < in_the_middle < MANY + 6_000
-    assert await rows_of(crawler_pool, deleted, "job_id") == 0
-    assert await rows_of(crawler_pool, other, "job_id") == 3_000
+    assert await rows_of(crawler_pool, deleted) == 0
+    assert await rows_of(crawler_pool, other) == 3_000
     assert await crawler_pool.fetchval("SELECT count(*) FROM documents") == 2_000

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -34,6 +35,14 @@ async def test_jobs_on_one_origin_are_served_in_turn(deps: Deps) -> None:
     assert min(served.values()) >= 0.8 * max(served.values())
 
 
+async def test_pages_go_to_the_kind_of_crawler_that_their_job_wants(deps: Deps) -> None:
+    plain, rendered = await start(deps, MANY[0]), await start(deps, "http://scripts.test/", render="browser")
+    workers = SimulatedWorker(deps), SimulatedWorker(replace(deps, renders=True))
+    claimed = [[page.lane.job_id for page in await worker.claim()] for worker in workers]
+
+    assert claimed == [[plain], [rendered]]
+
+
 async def test_small_job_does_not_wait_for_large_ones(deps: Deps) -> None:
     for _ in range(2):
         await start(deps, *MANY)
@@ -60,7 +69,7 @@ async def test_no_slot_is_leased_to_two_that_claim_at_the_same_time(deps: Deps) 
     assert await deps.pool.fetchval("SELECT max(epoch) FROM slots") == 1
 
 
-async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(deps: Deps) -> None:
+async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(deps: Deps, crawler_owner: Pool) -> None:
     a, b = "http://a.test/", "http://b.test/"
     links = {f"http://seed-{number}.test/": link for number, link in enumerate((b, a, a, b))}
     web: Web = {url: WebPage(links=(link,)) for url, link in links.items()} | {a: WebPage(), b: WebPage()}
@@ -71,7 +80,7 @@ async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(dep
         SimulatedWorker(deps, web, held=[held for held in worker.held if held[0].job_id in part]).finish()
         for part in (jobs[:2], jobs[2:])
     ]
-    await deps.pool.execute("""
+    await crawler_owner.execute("""
         CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
         CREATE TRIGGER dawdling BEFORE INSERT ON origins FOR EACH ROW EXECUTE FUNCTION dawdle()
     """)

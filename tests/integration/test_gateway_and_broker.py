@@ -17,7 +17,7 @@ from tallyho_backing_services import BackingServices
 from tallyho_contracts.crawls import CrawlOptions, CrawlStarted
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState, JobStatus
-from tallyho_contracts.logs import LogLevel
+from tallyho_contracts.logs import JobLogQuery, JobLogTail, LogLevel
 from tallyho_contracts.pages import SpawnedPage
 from tallyho_contracts.registry import EVENTS
 from tallyho_contracts.replies import ErrorCode, Refused
@@ -64,6 +64,8 @@ class TrackerDouble:
         if isinstance(event.data, JobsQuery):
             live = [JobState(**job.model_dump()) for job in self.jobs.values() if not job.status.is_terminal]
             return JobList(jobs=tuple(live))
+        if isinstance(event.data, JobLogQuery):
+            return JobLogTail(lines=())
         assert isinstance(event.data, JobGet)
         if event.data.job_id not in self.jobs:
             raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message="no such job", field="job_id"))
@@ -88,8 +90,8 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
 
 
 @pytest.fixture
-async def gateway(amqp_url: str) -> AsyncIterator[Gateway]:
-    async with running_gateway(amqp_url) as client:
+async def gateway(gateway_amqp_url: str) -> AsyncIterator[Gateway]:
+    async with running_gateway(gateway_amqp_url) as client:
         yield client
 
 
@@ -111,11 +113,13 @@ async def test_announced_state_reaches_the_watchers_with_its_zero(tracker: Track
     assert (state.job_id, state.revision, state.document_count) == (job_id, 1, 0)
 
 
-async def test_job_that_was_live_before_the_gateway_is_shown_first(tracker: TrackerDouble, amqp_url: str) -> None:
+async def test_job_that_was_live_before_the_gateway_is_shown_first(
+    tracker: TrackerDouble, gateway_amqp_url: str
+) -> None:
     before = job(uuid4(), 7, documents=3)
     tracker.jobs[before.job_id] = before
 
-    async with running_gateway(amqp_url) as gateway:
+    async with running_gateway(gateway_amqp_url) as gateway:
         state = await next_state(await gateway.ws_connect("/ws"))
 
     assert (state.job_id, state.revision, state.document_count) == (before.job_id, 7, 3)

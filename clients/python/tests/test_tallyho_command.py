@@ -41,7 +41,8 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
     gateway.present = gateway.state(2, JobStatus.COMPLETED, 7)
     options = (
         "--max-pages none --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown "
-        "--no-same-site --subdomains --below /docs --match-path --outlinks"
+        "--no-same-site --subdomains --below /docs --match-path --outlinks --drop-tracking "
+        "--canonical --no-robots-tags"
     )
     await command("crawl", "http://site/", "http://other/", *options.split(), "--name", "docs")
 
@@ -58,6 +59,9 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
             "subdomains": True,
             "outlinks": True,
             "below": ["/docs"],
+            "drop_tracking": True,
+            "canonical": True,
+            "robots_tags": False,
             "max_failures": 9,
             "markdown": False,
         },
@@ -205,6 +209,22 @@ async def test_text_of_a_document_can_not_steer_the_terminal(gateway: "GatewayDo
     shown = await on_a_terminal(gateway, "document", str(UUID(int=7)), output="stdout")
 
     assert "# Seven\r\n\\x1b[2J lucky" in shown
+
+
+async def test_log_is_printed_by_the_line_and_can_not_steer_the_terminal(
+    gateway: "GatewayDouble", command: "Command"
+) -> None:
+    text, as_json = await command("log", str(gateway.job_id)), await command("log", str(gateway.job_id), "--json")
+    last = await command("log", str(gateway.job_id), "--lines", "1")
+    too_many = await command("log", str(gateway.job_id), "--lines", "1001")
+
+    assert [line[21:] for line in text.out.splitlines()] == [
+        "info     started",
+        "warning  page failed: http_404  url=http://site/\\x1b[2J",
+    ]
+    assert [json.loads(line)["level"] for line in as_json.out.splitlines()] == ["info", "warning"]
+    assert last.out == text.out.splitlines(keepends=True)[1]
+    assert (too_many.code, "1001 is not from 1 to 1000" in too_many.err) == (2, True)
 
 
 async def test_followed_documents_are_printed_as_they_come(gateway: "GatewayDouble", command: "Command") -> None:

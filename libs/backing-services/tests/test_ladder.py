@@ -13,7 +13,7 @@ from tallyho_backing_services import (
 )
 from tallyho_backing_services import engine as docker_engine
 from tallyho_backing_services.cache import cache_folder
-from tallyho_backing_services.servers import free_port, is_free
+from tallyho_backing_services.ports import free_port, hold_port, is_free, port_of
 
 
 def program(path: Path, text: str = "") -> Path:
@@ -85,6 +85,18 @@ def test_machine_without_any_postgres_is_told_what_to_install(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(("given", "asked"), [("DATABASE_URL", "RABBITMQ_IMAGE"), ("AMQP_URL", "POSTGRES_IMAGE")])
+def test_image_that_is_asked_for_is_replaced_by_nothing_else(
+    given: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(given, "somewhere://else/")
+    monkeypatch.setenv(asked, "some/image:1")
+
+    with pytest.raises(BackingServicesError, match="of the image some/image:1: no Docker engine answers"):
+        open_backing_services().__enter__()
+
+
+@pytest.mark.usefixtures("bare")
 def test_machine_that_can_download_nothing_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_URL", "amqp://somewhere/")
     pip = ["/bin/sh", "-c", "echo Looking; echo ERROR: no such host; exit 1"]
@@ -151,6 +163,17 @@ def test_free_port_is_not_one_that_clients_get() -> None:
     ports = {free_port() for _ in range(50)}
 
     assert not ports & set(range(int(first), int(last) + 1))
+
+
+def test_held_port_is_for_the_servers_of_its_holder_only() -> None:
+    with hold_port() as holder:
+        port = port_of(holder)
+        for _ in range(2):  # a restart
+            with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)):
+                server.accept()[0].close()
+
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
 
 
 def test_port_with_a_listener_is_not_free() -> None:

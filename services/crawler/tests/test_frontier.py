@@ -9,6 +9,7 @@ from crawler.frontier import (
     CrawlJob,
     DocumentContent,
     Lane,
+    Links,
     QueuedPage,
     Visit,
     findings,
@@ -85,6 +86,31 @@ def test_link_that_is_not_followed_is_counted_by_its_reason(options: dict[str, A
 
     assert found.found == {}
     assert found.skipped_links == {page_id(JOB, A): Counter({refusal: 1}), page_id(JOB, C): Counter()}
+
+
+def test_links_with_nofollow_are_counted_and_not_followed() -> None:
+    kept = DocumentContent("", "", (B, C), "", 200, "text/html", None, None, nofollow=(C,))
+    visits = [
+        Visit(queued(A), Outcome.COMPLETED, document=kept),
+        Visit(queued(D), Outcome.SKIPPED, "noindex", links=Links((A, C), frozenset((A, C)))),
+    ]
+    found = findings(job(), visits, KnownUrls())
+
+    assert set(found.found) == {B}
+    assert found.skipped_links == {page_id(JOB, A): Counter(nofollow=1), page_id(JOB, D): Counter(nofollow=2)}
+
+
+def test_links_that_differ_in_tracking_are_one_page_where_the_job_wants_that() -> None:
+    visit = saved(A, f"{B}?utm_source=x", f"{B}?gclid=1", B, f"{A}?fbclid=2", f"{C}?q=1&utm_term=y")
+
+    assert set(findings(job(drop_tracking=True), [visit], KnownUrls()).found) == {B, f"{C}?q=1"}
+    assert len(findings(job(), [visit], KnownUrls()).found) == 5
+
+
+def test_redirect_to_a_url_with_tracking_leads_there() -> None:
+    found = findings(job(drop_tracking=True), [redirected(A, f"{A}?utm_source=x")], KnownUrls())
+
+    assert set(found.found) == {f"{A}?utm_source=x"}
 
 
 def test_target_of_a_redirect_stands_where_the_page_stood() -> None:

@@ -37,6 +37,7 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
 from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
@@ -79,12 +80,15 @@ def make_job(state: JobState) -> Job:
     return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
 
 
-def make_stored(document_id: UUID, url: str = "https://example.com/", content: str = "# Title") -> StoredDocument:
+def make_stored(
+    document_id: UUID, url: str = "https://example.com/", content: str = "# Title", html: str | None = None
+) -> StoredDocument:
     return StoredDocument(
         document_id=document_id,
         url=url,
         title="Title",
         content=content,
+        html=html,
         links=("https://example.com/next",),
         content_hash="0",
         status_code=200,
@@ -107,6 +111,7 @@ class FakeTracker:
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
         self.pages: list[Page] = []
+        self.lines: list[JobLog] = []
         self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
         self.asked: list[Message] = []
@@ -139,6 +144,9 @@ class FakeTracker:
             case JobSummaryQuery():
                 self._known(message.job_id)
                 return self.summary
+            case JobLogQuery():
+                self._known(message.job_id)
+                return JobLogTail(lines=tuple(self.lines[-message.limit :]))
             case PagesQuery():
                 self._known(message.job_id)
                 found_pages = [one for one in self.pages if _is_asked_for(one, message)]

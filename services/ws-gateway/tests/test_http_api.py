@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientPayloadError
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, JobCreate, JobsQuery, JobState, JobSummary, PagesByReason
+from tallyho_contracts.logs import JobLog, LogLevel
 from tallyho_contracts.pages import PagesQuery, PageState
 
 State = Callable[..., JobState]
@@ -58,6 +59,13 @@ async def test_job_without_a_name_is_called_after_its_first_seed(gateway: Any) -
     created = await gateway.http.post("/v1/jobs", json={"seeds": [SEED]})
 
     assert (await created.json())["name"] == "example.com/docs"
+
+
+async def test_name_of_a_job_tells_no_secret_of_its_seed(gateway: Any) -> None:
+    seed = "https://user:hush@example.com:8443/docs/?token=hush#hush"
+    created = await gateway.http.post("/v1/jobs", json={"seeds": [seed]})
+
+    assert (await created.json())["name"] == "example.com:8443/docs"
 
 
 async def test_same_key_and_body_give_the_same_job(gateway: Any) -> None:
@@ -170,6 +178,7 @@ async def test_jobs_are_listed_with_what_the_query_says(gateway: Any, state: Sta
         (f"/v1/jobs/{UUID(int=1)}/documents?job_id={UUID(int=2)}", "job_id"),
         (f"/v1/jobs/{UUID(int=1)}/pages?state=done", "state"),
         (f"/v1/jobs/{UUID(int=1)}/saved-documents?after=1", "after"),
+        (f"/v1/jobs/{UUID(int=1)}/log?limit=0", "limit"),
     ],
 )
 async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: str) -> None:
@@ -179,7 +188,7 @@ async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: 
     assert await fields_of(response) == [field]
 
 
-@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/saved-documents"])
+@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/log", "/saved-documents"])
 async def test_unknown_job_is_not_found(gateway: Any, suffix: str) -> None:
     response = await gateway.http.get(f"/v1/jobs/{uuid4()}{suffix}")
 
@@ -289,6 +298,29 @@ async def test_summary_says_why_pages_ended_and_how_the_count_rose(gateway: Any,
     }
 
 
+async def test_log_is_the_newest_lines_that_are_kept(gateway: Any, state: State) -> None:
+    gateway.tracker.jobs[UUID(int=1)] = state(1, status="completed")
+    gateway.tracker.lines = [
+        JobLog(job_id=UUID(int=1), timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=LogLevel.INFO, message=message)
+        for message in ("started", "completed")
+    ]
+
+    response = await gateway.http.get(f"/v1/jobs/{UUID(int=1)}/log?limit=1")
+
+    assert response.status == 200
+    assert await response.json() == {
+        "lines": [
+            {
+                "job_id": str(UUID(int=1)),
+                "timestamp": "2025-01-02T00:00:00Z",
+                "level": "info",
+                "message": "completed",
+                "fields": {},
+            }
+        ]
+    }
+
+
 async def test_pages_are_asked_for_by_state(gateway: Any) -> None:
     await gateway.http.get(f"/v1/jobs/{UUID(int=1)}/pages?state=failed&after={UUID(int=2)}&limit=5")
 
@@ -382,6 +414,22 @@ async def test_document_comes_with_its_content(gateway: Any, stored: Any) -> Non
 
     assert response.status == 200
     assert await response.json() == document.model_dump(mode="json")
+
+
+async def test_source_of_a_page_comes_as_html_that_a_browser_does_not_run(gateway: Any, stored: Any) -> None:
+    gateway.tracker.stored[UUID(int=7)] = stored(UUID(int=7), content="Näh", html="<p>Näh<script>alert(1)</script>")
+    gateway.tracker.stored[UUID(int=8)] = stored(UUID(int=8), content="text")
+    kept = await gateway.http.get(f"/v1/documents/{UUID(int=7)}?format=html")
+    not_kept = await gateway.http.get(f"/v1/documents/{UUID(int=8)}?format=html")
+    unknown = await gateway.http.get(f"/v1/documents/{UUID(int=7)}?format=pdf")
+
+    assert (kept.status, kept.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert await kept.text() == "<p>Näh<script>alert(1)</script>"
+    assert kept.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert kept.headers["Content-Disposition"] == "attachment"
+    assert (not_kept.status, (await problem_of(not_kept))["code"]) == (404, "html_not_kept")
+    assert (unknown.status, await fields_of(unknown)) == (422, ["format"])
+    assert [asked.html for asked in gateway.tracker.asked] == [True, True]
 
 
 async def test_unknown_document_is_not_found(gateway: Any) -> None:

@@ -1,7 +1,7 @@
 """The frontier's data, and its rules as pure functions: what a visit found, and what the budget lets in."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from crawler import urls
 from crawler.scope import Scope
 
 MAX_REDIRECTS = 10
+TRAP = "trap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class QueuedPage:
 
 @dataclass(frozen=True, slots=True)
 class DocumentContent:
-    """What is kept of a page. `content` is its main text, as markdown where the job wants that."""
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's."""
 
     title: str
     content: str
@@ -50,11 +51,27 @@ class DocumentContent:
     content_type: str
     etag: str | None
     last_modified: str | None
+    description: str = ""
+    language: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    html: bytes | None = None
+    nofollow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a page links to. Those in `nofollow` are not followed."""
+
+    urls: tuple[str, ...] = ()
+    nofollow: Container[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither."""
+    """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither.
+
+    `links` are those of a page that is not kept.
+    """
 
     page: QueuedPage
     outcome: Outcome
@@ -62,6 +79,14 @@ class Visit:
     status_code: int | None = None
     document: DocumentContent | None = None
     redirect_to: str | None = None
+    # Of the trace of this page, when that is kept.
+    traceparent: str | None = None
+    links: Links = Links()
+
+    @property
+    def found(self) -> Links:
+        """The links of the page, whether it is kept or not."""
+        return Links(self.document.links, self.document.nofollow) if self.document else self.links
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +141,7 @@ def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID
     for visit in sorted(visits, key=_depth_of_candidates):
         found_on = None if visit.redirect_to else visit.page.url
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
-        for found in _candidates(visit):
+        for found in _candidates(visit, skipped, drop_tracking=job.options.drop_tracking):
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
@@ -140,13 +165,21 @@ def _depth_of_candidates(visit: Visit) -> int:
     return visit.page.depth if visit.redirect_to else visit.page.depth + 1
 
 
-def _candidates(visit: Visit) -> list[FoundPage]:
+def _candidates(visit: Visit, skipped: Counter[str], *, drop_tracking: bool) -> list[FoundPage]:
     job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
         target = visit.redirect_to
         return [FoundPage(job_id, urls.page_id(job_id, target), target, depth, visit.page.redirects + 1)]
-    links = visit.document.links if visit.document else ()
-    return [FoundPage(job_id, urls.page_id(job_id, url), url, depth) for url in links]
+    found: dict[str, FoundPage] = {}
+    nofollow = visit.found.nofollow
+    for link in visit.found.urls:
+        if link in nofollow:
+            skipped["nofollow"] += 1
+            continue
+        url = urls.without_tracking(link) if drop_tracking else link
+        if url not in found and url != visit.page.url:
+            found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth)
+    return list(found.values())
 
 
 def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
@@ -162,6 +195,23 @@ def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
 def places_given_back(visits: Sequence[Visit]) -> int:
     """How many of `visits` brought no document."""
     return sum(visit.document is None for visit in visits)
+
+
+def within_host_budget(
+    found: Iterable[FoundPage], pages_of_hosts: Mapping[str, int], limit: int
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split found pages, in their order, into those that their hosts have room for and the others.
+
+    `pages_of_hosts` counts the pages that a host has in the job already.
+    """
+    pages = Counter(pages_of_hosts)
+    within: list[FoundPage] = []
+    beyond: list[FoundPage] = []
+    for page in found:
+        host = urls.site(page.url)
+        pages[host] += 1
+        (within if pages[host] <= limit else beyond).append(page)
+    return within, beyond
 
 
 def slot_of(page_id: UUID, host_concurrency: int) -> int:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from protego import Protego
 
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Skipped
+from crawler.urls import canonical
 
 MAX_BYTES = 500 * 1024
 MAX_REDIRECTS = 5
@@ -15,6 +16,10 @@ MAX_CRAWL_DELAY = 60.0  # a site that asks for more would hold a job up for days
 KNOWN_TTL = 3600.0
 UNREACHABLE_TTL = 60.0
 _USER_AGENT_LINE = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
+# Any other line does nothing; to the parser it would end the group that it stands in (RFC 9309, 2.2.4).
+_FIELD = re.compile(r"\s*([^:#\s]+)\s*:")
+_KNOWN_FIELDS = frozenset(("allow", "crawl-delay", "sitemap", "sitemaps", "site-map", "user-agent", "useragent"))
+_DISALLOW = re.compile(r"d[ia]*s{1,2}al{1,2}[oa]w")  # as it is often misspelled
 _OTHERS = "others-"
 _PRODUCT = re.compile(r"(?:.*compatible; *)?([A-Za-z_-]+)")
 
@@ -66,6 +71,12 @@ class Robots:
         delay = self.rules.crawl_delay(self.product) if self.rules else None
         return None if delay is None else min(delay, MAX_CRAWL_DELAY)
 
+    @property
+    def sitemaps(self) -> tuple[str, ...]:
+        """The canonical URLs of the sitemaps that the site names."""
+        named = (canonical(url) for url in (self.rules.sitemaps if self.rules else ()))
+        return tuple(dict.fromkeys(url for url in named if url))
+
 
 async def fetch_robots(fetcher: Fetcher, origin: str) -> RobotsResult:
     """Ask an origin for its robots.txt, through up to five redirects."""
@@ -97,7 +108,16 @@ def product_token(user_agent: str) -> str:
 
 def _only_groups_for(product: str, body: str) -> str:
     """Give all groups but ours and `*` to one name: the parser's work grows with names times rules."""
-    return "\n".join(_renamed(product, line) for line in body.splitlines())
+    return "\n".join(_renamed(product, line) for line in body.splitlines() if not _is_unknown(line))
+
+
+def _is_unknown(line: str) -> bool:
+    field = _FIELD.match(line)
+    return field is not None and not _is_known(field[1].lower())
+
+
+def _is_known(field: str) -> bool:
+    return field in _KNOWN_FIELDS or _DISALLOW.fullmatch(field) is not None
 
 
 def _renamed(product: str, line: str) -> str:

@@ -1,11 +1,27 @@
 """URLs by the WHATWG standard: one canonical spelling and one identity for each page."""
 
+import re
 from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import ada_url
 
 MAX_LENGTH = 2048
+_USERINFO = re.compile(r"//[^/?#\\]*@")
+_SECRET = re.compile(
+    r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
+    r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
+    re.IGNORECASE,
+)
+# Parameters that say where a visitor came from, and change nothing of the page; they and any `utm_…`.
+TRACKING = frozenset(
+    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "_ga", "_gl"),  # Google
+).union(
+    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id", "epik", "rdt_cid"),  # social networks
+    ("yclid", "ysclid", "_openstat"),  # Yandex
+    ("mc_cid", "mc_eid", "mkt_tok", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "vero_id", "oly_anon_id"),  # mail
+    ("oly_enc_id", "wickedid"),
+)
 _NOT_FETCHED = ("#", "javascript:", "mailto:", "data:", "tel:")
 
 
@@ -28,6 +44,22 @@ def join(base: str, href: str) -> str | None:
         return _without_secrets(ada_url.join_url(base, href))
     except ValueError:
         return None
+
+
+def without_tracking(url: str) -> str:
+    """Return a canonical URL without the parameters of `TRACKING`; the others keep their order and spelling."""
+    address, mark, query = url.partition("?")
+    if not mark:
+        return url
+    pairs = query.split("&")
+    kept = [pair for pair in pairs if not _is_tracking(pair.partition("=")[0].lower())]
+    if len(kept) == len(pairs):
+        return url
+    return f"{address}?{'&'.join(kept)}" if kept else address
+
+
+def _is_tracking(name: str) -> bool:
+    return name in TRACKING or name.startswith("utm_")
 
 
 def origin(url: str) -> str:
@@ -55,6 +87,11 @@ def page_id(job_id: UUID, url: str) -> UUID:
 def document_id(url: str) -> UUID:
     """Return the id of the document at a canonical URL: the same in every job."""
     return uuid5(NAMESPACE_URL, url)
+
+
+def redacted(url: str) -> str:
+    """Return a URL, or what was meant to be one, as it may be logged: without credentials and values of secrets."""
+    return _SECRET.sub(r"\1***", _USERINFO.sub("//", url))
 
 
 def _without_secrets(href: str) -> str | None:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ws_gateway import access, asyncapi, events, firecrawl_api, firecrawl_watch, http_api, openapi, sockets
 from ws_gateway.access import ACCESS, Access, check_access
+from ws_gateway.broadcast import Broadcast
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.crowds import Crowds
 from ws_gateway.deps import DEPS, Deps, Hear
@@ -23,6 +24,7 @@ from ws_gateway.hub import Hub
 from ws_gateway.keys import KeyRing, Tickets
 from ws_gateway.limits import Limits, Places
 from ws_gateway.logs import LogBook
+from ws_gateway.metrics import measure_requests
 from ws_gateway.phases import Phases
 from ws_gateway.problems import MAX_BODY_BYTES, ProblemError, answer_problems
 from ws_gateway.sockets import CONNECTIONS, STOPPING
@@ -77,7 +79,8 @@ def build_app(
     """Wire the gateway's routes to the hub and the tracker."""
     options = options or Options()
     app = web.Application(
-        middlewares=[firecrawl_api.answer_failures, answer_problems, check_access], client_max_size=MAX_BODY_BYTES
+        middlewares=[measure_requests, firecrawl_api.answer_failures, answer_problems, check_access],
+        client_max_size=MAX_BODY_BYTES,
     )
     app[ACCESS] = Access(options.keys, Tickets(options.ticket_secret), options.origins)
     app[ASK] = ask
@@ -91,7 +94,7 @@ def build_app(
         limits=options.limits,
         places=Places(options.limits),
         flush_seconds=options.flush_seconds,
-        crowds=Crowds(hub, phases, options.flush_seconds),
+        crowds=Crowds(hub, phases, options.flush_seconds, lambda members: Broadcast(members).write),
         phases=phases,
     )
     app[READINESS] = readiness

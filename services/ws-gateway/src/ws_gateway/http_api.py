@@ -31,15 +31,18 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLogQuery, JobLogTail
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentParameters,
     DocumentPath,
     IdempotencyKey,
     JobListParameters,
     JobPath,
+    LogParameters,
     NoParameters,
     PageListParameters,
     SavedDocumentListParameters,
@@ -70,6 +73,7 @@ def routes() -> list[web.RouteDef]:
         web.get(job, get_job),
         web.delete(job, delete_job),
         web.get(f"{job}/summary", summarize_job),
+        web.get(f"{job}/log", read_log),
         web.post(f"{job}/cancel", cancel_job),
         web.post(f"{job}/pause", pause_job),
         web.post(f"{job}/resume", resume_job),
@@ -116,6 +120,13 @@ async def summarize_job(request: web.Request) -> web.Response:
     query(request, NoParameters)
     summary: JobSummary = await request.app[ASK](JobSummaryQuery(job_id=job_id(request)))
     return json_response(summary)
+
+
+async def read_log(request: web.Request) -> web.Response:
+    """Return the newest lines of a job's log, of those that are kept."""
+    parameters = query(request, LogParameters)
+    tail: JobLogTail = await request.app[ASK](JobLogQuery(job_id=job_id(request), limit=parameters.limit))
+    return json_response(tail)
 
 
 async def cancel_job(request: web.Request) -> web.Response:
@@ -167,10 +178,19 @@ async def list_saved_documents(request: web.Request) -> web.Response:
 
 
 async def get_document(request: web.Request) -> web.Response:
-    """Return a document with its content, as the crawler saved it last."""
-    query(request, NoParameters)
-    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request)))
-    return json_response(document)
+    """Return a document with its content, as the crawler saved it last; or the source of its page."""
+    wants_html = query(request, DocumentParameters).format == "html"
+    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request), html=wants_html))
+    return _source(document) if wants_html else json_response(document)
+
+
+def _source(document: StoredDocument) -> web.Response:
+    if document.html is None:
+        detail = "The source of this page was not kept: its last crawl did not have the option keep_html."
+        raise ProblemError(HTTPStatus.NOT_FOUND, "html_not_kept", detail)
+    # It is a stranger's page: in a browser it must not run as one of ours.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
+    return web.Response(text=document.html, content_type="text/html", charset="utf-8", headers=headers)
 
 
 async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
+from tallyho_contracts.logs import JobLogTail
 from tallyho_contracts.pages import PageList
 
 from ws_gateway.access import Ticket
@@ -24,8 +25,10 @@ from ws_gateway.firecrawl import (
 from ws_gateway.firecrawl_options import CrawlRequest
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentParameters,
     EventParameters,
     JobListParameters,
+    LogParameters,
     PageListParameters,
     SavedDocumentListParameters,
     SubmittedJob,
@@ -68,6 +71,10 @@ OPERATIONS = (
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
     ),
+    Operation(
+        "get", f"{_JOB}/log", "readLog", "The newest lines of a job's log, of the 200 that are kept",
+        {200: JobLogTail}, (404,), query=LogParameters,
+    ),
     Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
     Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),
     Operation("post", f"{_JOB}/resume", "resumeJob", "Resume a paused job", {202: Job}, (404, 409)),
@@ -88,7 +95,7 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
-        {200: StoredDocument}, (404,),
+        {200: StoredDocument}, (404,), query=DocumentParameters,
     ),
     Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
     Operation(
@@ -201,6 +208,8 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is StoredDocument:
+        content["text/html"] = {"schema": {"type": "string"}}
     if model is JobState:
         content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}

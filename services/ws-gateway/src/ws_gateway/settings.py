@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import NoDecode
+from tallyho_process.settings import ProcessSettings
 
 from ws_gateway.keys import KeyRing
 
@@ -29,7 +30,7 @@ def _keys_in(file: Path) -> Path:
     return file
 
 
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """The gateway's settings; each comes from the environment variable that is its alias."""
 
     amqp_url: str = Field(pattern=r"^amqps?://", validation_alias="AMQP_URL")
@@ -49,7 +50,9 @@ class Settings(BaseSettings):
     origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_words)] = Field(
         default=frozenset(), validation_alias="GATEWAY_ORIGINS", description="Other sites whose pages are let in."
     )
-    flush_ms: int = Field(default=100, ge=20, le=10_000, validation_alias="GATEWAY_FLUSH_MS")
+    flush_ms: int = Field(
+        default=50, ge=20, le=10_000, validation_alias="GATEWAY_FLUSH_MS", description="States go out at most so often."
+    )
     drain_seconds: float = Field(
         default=8, ge=0, le=15, validation_alias="GATEWAY_DRAIN_SECONDS", description="At most, to close WebSockets in."
     )

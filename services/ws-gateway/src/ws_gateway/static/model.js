@@ -188,6 +188,7 @@ export function pathOfJobs(filter, text) {
 /** What a job was asked to do, in words: pairs of a name and a value. */
 export function optionsInWords({ seeds, options }) {
   const { max_pages, max_depth, include, exclude, same_site, subdomains, below, max_failures, markdown } = options;
+  const urls = { drop_tracking: "without tracking parameters", canonical: "by their canonical addresses" };
   const rows = [
     ["Starts at", seeds],
     ["At most", [max_pages === null ? "no limit" : `${max_pages.toLocaleString("en")} documents`]],
@@ -196,6 +197,8 @@ export function optionsInWords({ seeds, options }) {
     ["Only below", below ?? []],
     ["Include", include],
     ["Exclude", exclude],
+    ["Addresses", Object.keys(urls).filter((name) => options[name]).map((name) => urls[name])],
+    ["Robots tags", options.robots_tags === false ? ["ignored"] : []],
     ["Fails after", max_failures === null ? [] : [`${max_failures.toLocaleString("en")} failed pages`]],
     ["Keeps", [markdown ? "text as markdown" : "plain text"]],
   ];

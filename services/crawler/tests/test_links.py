@@ -1,0 +1,90 @@
+"""What a page says about other URLs."""
+
+import pytest
+from crawler.links import PageLinks, Refresh, page_links
+from selectolax.lexbor import LexborHTMLParser
+
+URL = "https://example.com/docs/page.html"
+
+
+def links(html: str) -> PageLinks:
+    return page_links(LexborHTMLParser(html), URL)
+
+
+def test_frames_are_links_and_images_are_not() -> None:
+    found = links(
+        '<iframe src="a"></iframe><iframe></iframe><img src="b.png" srcset="c.png 1x, d.png 2x">'
+        '<picture><source srcset="e.webp"></picture><link rel="next" href="f"><script src="g.js"></script>'
+    )
+
+    assert found.urls == ("https://example.com/docs/a",)
+    assert links('<frameset><frame src="menu.html"></frameset>').urls == ("https://example.com/docs/menu.html",)
+
+
+@pytest.mark.parametrize("rel", ["nofollow", "noopener NoFollow", "ugc\tnofollow"])
+def test_link_with_nofollow_is_known_as_such(rel: str) -> None:
+    found = links(f'<a href="a" rel="{rel}">a</a><a href="b" rel="noopener">b</a><a href="c" rel="nofollowing">c</a>')
+
+    assert [url[-1] for url in found.urls] == ["a", "b", "c"]
+    assert found.nofollow == {"https://example.com/docs/a"}
+
+
+@pytest.mark.parametrize("hrefs", [("a", "a"), ("a#x", "a#y"), ("a", "./a"), ("./a", "a")])
+def test_one_link_without_nofollow_is_enough(hrefs: tuple[str, str]) -> None:
+    first, second = hrefs
+    for order in (("nofollow", ""), ("", "nofollow")):
+        found = links(f'<a href="{first}" rel="{order[0]}">1</a><a href="{second}" rel="{order[1]}">2</a>')
+
+        assert found.urls == ("https://example.com/docs/a",)
+        assert not found.nofollow
+
+
+@pytest.mark.parametrize(
+    ("content", "refresh"),
+    [
+        ("0; url=a", (0, "a")),
+        ("0;URL='a'", (0, "a")),
+        (' 5 , Url = "a" rest', (5, "a")),
+        ("1.5;a", (1, "a")),
+        (".9 a", (0, "a")),
+        ("0; url=a b", (0, "a%20b")),
+        ("10; url=//other.example/x#y", (10, "//other.example/x")),
+        ("0", None),
+        ("0; url=", None),
+        ("0; url=page.html", None),
+        ("0; url=#part", None),
+        ("soon; url=a", None),
+        ("0a; url=b", None),
+        ("0; url=javascript:x()", None),
+    ],
+)
+def test_refresh_is_read_as_browsers_do(content: str, refresh: tuple[int, str] | None) -> None:
+    found = links(f"<meta http-equiv=Refresh content='{content}'>" if "'" not in content else _quoted(content))
+    wanted = None
+    if refresh:
+        start = "https:" if refresh[1].startswith("//") else "https://example.com/docs/"
+        wanted = Refresh(refresh[0], start + refresh[1])
+
+    assert found.refresh == wanted
+
+
+def _quoted(content: str) -> str:
+    return f'<meta http-equiv="refresh" content="{content}">'
+
+
+def test_refresh_for_browsers_without_scripts_is_ignored() -> None:
+    refresh = '<meta http-equiv="refresh" content="0; url=/turn-scripts-on">'
+
+    assert links(f"<head><noscript>{refresh}</noscript></head>").refresh is None
+    assert links(f"<head><noscript></noscript>{refresh}</head>").refresh is not None
+
+
+def test_canonical_address_and_words_to_crawlers_are_read() -> None:
+    found = links(
+        '<base href="/root/"><link rel="stylesheet" href="s"><link rel="x Canonical" href="a#b"><link rel="canonical" '
+        'href="second"><meta name=" Robots " content="noindex"><meta name="description" content="d"><meta name="a">'
+    )
+
+    assert found.canonical == "https://example.com/root/a"
+    assert found.robots == (("robots", "noindex"), ("description", "d"))
+    assert links('<link rel="canonical" href="mailto:a@b.c"><link rel="shortlink" href="a">').canonical is None
