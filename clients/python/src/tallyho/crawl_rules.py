@@ -26,6 +26,8 @@ class CrawlRules(TypedDict, total=False):
     robots_tags: bool
     max_failures: int | None
     markdown: bool
+    keep_html: bool
+    max_host_pages: int | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:

@@ -57,6 +57,10 @@ class CrawlOptions(Message):
     )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
+    keep_html: bool = Field(default=False, description="Keep the source of each page, too.")
+    max_host_pages: int | None = Field(
+        default=None, ge=1, le=2**63 - 1, description="Visit at most this many pages of one host: a trap ends there."
+    )
 
 
 class CrawlStart(Message):

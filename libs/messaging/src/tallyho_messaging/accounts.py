@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 
-from tallyho_messaging.topology import DEAD_LETTERS
+from tallyho_messaging.topology import DEAD_LETTERS, EXCHANGES
 
 NOTHING = "^$"
 
@@ -84,6 +84,12 @@ def definitions(passwords: Mapping[str, str], *, administrators: Collection[str]
                 {"user": name, "vhost": vhost, "exchange": exchange, "write": pattern, "read": ".*"}
                 for name, one in permissions.items()
                 for exchange, pattern in one.topics.items()
+            ],
+            # RabbitMQ 4.3 knows no permission for an exchange that is not there yet, and does not start.
+            "exchanges": [
+                {"name": name, "vhost": vhost, "type": "topic", "durable": True, "auto_delete": False}
+                | {"internal": False, "arguments": {}}
+                for name in EXCHANGES
             ],
         },
         indent=2,

@@ -27,6 +27,7 @@ from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
 from crawler.handlers import on_commands
+from crawler.isolation import IsolatedParser
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier
 from crawler.politeness import Politeness
@@ -48,6 +49,8 @@ async def run() -> None:
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
+        allowed_networks=settings.allowed_networks,
+        allow_invalid_tls=settings.allow_invalid_tls,
         concurrency=settings.concurrency,
     )
     with stop_on_signal() as stop:
@@ -59,12 +62,13 @@ async def run() -> None:
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
+                parser = await opened.enter_async_context(IsolatedParser())
             relay = Relay(pool, amqp.publisher.publish_events)
             now = partial(datetime.now, UTC)
             logs = JobLogs(amqp.publisher, SOURCE, now)
             deps = Deps(pool, relay, now, KnownUrls(), settings.host_concurrency, settings.host_delay, say=logs.say)
             politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
-            visitor = Visitor(fetcher, politeness, settings.max_attempts)
+            visitor = Visitor(fetcher, politeness, parser, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
             async with asyncio.TaskGroup() as loops:

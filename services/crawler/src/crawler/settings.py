@@ -1,6 +1,6 @@
 """What an operator sets, from the environment."""
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork
 from pydantic_settings import SettingsConfigDict
 from tallyho_process.settings import ProcessSettings
 
@@ -13,6 +13,10 @@ class Settings(ProcessSettings):
     amqp_url: str = Field(validation_alias="AMQP_URL")
     database_url: str = Field(validation_alias="DATABASE_URL")
     allow_private_addresses: bool = Field(default=False, description="Crawl addresses that are not public, too.")
+    allowed_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description='Crawl these, too, though not public: `["10.1.0.0/16", "fd00:1::/64"]`.'
+    )
+    allow_invalid_tls: bool = Field(default=False, description="Crawl hosts whose certificate is not valid, too.")
     concurrency: int = Field(default=16, ge=1, le=512, description="Pages fetched at once by this process.")
     host_concurrency: int = Field(default=8, ge=1, le=64, description="Pages fetched at once from one origin, by all.")
     host_delay: float = Field(default=0.0, ge=0, le=3600, description="Seconds between requests to one origin.")

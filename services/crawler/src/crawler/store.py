@@ -1,5 +1,6 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,6 +134,10 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
             "content_type": document.content_type,
             "etag": document.etag,
             "last_modified": document.last_modified,
+            "description": document.description,
+            "language": document.language,
+            "metadata": document.metadata,
+            "html": None if document.html is None else b64encode(document.html).decode(),
         }
         for page, document, document_id in saved
     }
@@ -155,8 +160,14 @@ async def get_documents(
 ) -> AsyncGenerator[tuple[int, StoredDocument]]:
     """The stored ones of these documents in their order, each with its index, read as they are taken."""
     async for row in connection.cursor(SQL["get_documents"], document_ids, prefetch=DOCUMENTS_READ_AHEAD):
-        fields = dict(row) | {"links": from_json(row["links"])}
+        fields = dict(row) | {"links": from_json(row["links"]), "metadata": from_json(row["metadata"])}
         yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
+
+
+async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
+    """The compressed source of a document; None where it was not kept."""
+    html: bytes | None = await connection.fetchval(SQL["get_html"], document_id)
+    return html
 
 
 async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
@@ -165,6 +176,17 @@ async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[U
         return set()
     columns = [page.job_id for page in found], [page.page_id for page in found]
     return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
+
+
+async def host_pages(connection: Connection, job_id: UUID, hosts: Collection[str]) -> dict[str, int]:
+    """How many pages hosts have in a locked job."""
+    return {row["host"]: row["pages"] for row in await connection.fetch(SQL["host_pages"], job_id, list(hosts))}
+
+
+async def add_host_pages(connection: Connection, job_id: UUID, pages: Mapping[str, int]) -> None:
+    """Add to the pages that hosts have in a locked job."""
+    if pages:
+        await connection.execute(SQL["add_host_pages"], job_id, list(pages), list(pages.values()))
 
 
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
