@@ -91,7 +91,7 @@ class Fetcher:
         """`timeout` (seconds) bounds a whole fetch; `max_body_bytes` counts after decompression."""
         self.user_agent = user_agent
         self._timeout = timeout
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._allow_private = allow_private
         self._allowed_networks = allowed_networks
         self._allow_invalid_tls = allow_invalid_tls
@@ -138,7 +138,7 @@ class Fetcher:
             return failure(error)
 
     async def _read(self, response: aiohttp.ClientResponse, first_bytes: int | None) -> Result:
-        limit = self._max_body_bytes if first_bytes is None else first_bytes
+        limit = self.max_body_bytes if first_bytes is None else first_bytes
         if first_bytes is None and (response.content_length or 0) > limit:
             return Failed("too_large", response.status)
         decoder = Decoder(response.headers.get("Content-Encoding", ""))

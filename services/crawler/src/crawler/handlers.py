@@ -14,6 +14,7 @@ from tallyho_contracts.crawls import (
     CrawlStarted,
     CrawlStopped,
     RejectedSeed,
+    Render,
 )
 from tallyho_contracts.documents import Change
 from tallyho_contracts.logs import LogLevel
@@ -65,7 +66,10 @@ async def claim(
 ) -> list[tuple[Lane, list[QueuedPage]]]:
     """Lease lanes with due pages, and tell that these pages are started."""
     async with deps.pool.acquire() as connection, connection.transaction():
-        leased = await store.claim_lanes(connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin)
+        render: Render = "browser" if deps.renders else "none"
+        leased = await store.claim_lanes(
+            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=render
+        )
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)

@@ -24,4 +24,7 @@ class Settings(ProcessSettings):
     user_agent: str = Field(default="Tallyho/0.1 (+https://github.com/tallyho/tallyho)", min_length=1)
     fetch_timeout: float = Field(default=30.0, gt=0, description="Seconds for one whole fetch.")
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, description="Of a page, once decompressed.")
+    render_concurrency: int = Field(default=4, ge=1, le=64, description="Pages rendered at once by this process.")
+    render_timeout: float = Field(default=30.0, gt=0, description="Seconds for the rendering of one page.")
+    chromium: str | None = Field(default=None, description="The browser's program; Playwright's own if not given.")
     max_attempts: int = Field(default=3, ge=1, le=20, description="Fetches of a page that fails for now.")

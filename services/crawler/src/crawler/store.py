@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
-from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.crawls import CrawlOptions, Render
 from tallyho_contracts.documents import Change, StoredDocument
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -32,9 +32,11 @@ async def remove_worker(connection: Connection, worker_id: UUID) -> None:
     await connection.execute(SQL["remove_worker"], worker_id)
 
 
-async def claim_lanes(connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int) -> list[Lane]:
-    """Lease the slots of up to `lanes` lanes with due pages."""
-    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin)
+async def claim_lanes(
+    connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int, render: Render
+) -> list[Lane]:
+    """Lease the slots of up to `lanes` lanes with due pages, of the jobs that want their pages rendered so."""
+    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin, render)
     return [
         Lane(
             row["job_id"],

@@ -4,10 +4,11 @@ import asyncio
 import random
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from tallyho_contracts.pages import Outcome
 
-from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
+from crawler.fetch import Failed, Fetched, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.isolation import IsolatedParser, ParsingFailedError
 from crawler.links import PageLinks
@@ -22,11 +23,19 @@ from crawler.urls import site
 INSTANT_SECONDS = 1
 
 
+class FetchesPages(Protocol):
+    """A `Fetcher` or a `Renderer`."""
+
+    user_agent: str
+
+    async def fetch(self, url: str) -> Result: ...
+
+
 @dataclass(frozen=True)
 class Visitor:
     """What a visit needs."""
 
-    fetcher: Fetcher
+    fetcher: FetchesPages
     politeness: Politeness
     parser: IsolatedParser
     max_attempts: int

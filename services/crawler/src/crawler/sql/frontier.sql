@@ -14,14 +14,14 @@ DELETE FROM workers WHERE worker_id = $1
 
 -- name: claim_lanes
 -- Lease up to $2 free slots that have due pages of a running job, the job and lane served longest ago first; at one
--- origin not more than $3 for one worker. Returns a row for each lane to serve, with its job's rules.
+-- origin not more than $3 for one worker; only of jobs that want their pages rendered as $4. Returns a row for each lane to serve, with its job's rules.
 WITH due AS (
     SELECT lanes.job_id, lanes.origin, lanes.slot, lanes.served_at
     FROM lanes
     JOIN jobs USING (job_id)
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
-    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND jobs.render = $4 AND origins.next_fetch_at <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
         AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
