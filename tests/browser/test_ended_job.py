@@ -58,6 +58,15 @@ async def test_reasons_that_could_not_be_read_at_the_end_are_read_again(
     assert not gateway.unanswered
 
 
+async def test_when_it_ended_is_told_beside_when_it_began(page: Page, gateway: Any, job: JobFactory) -> None:
+    await opened_while_it_runs(page, gateway, job)
+    await expect(page.locator("#options")).to_contain_text("Started")
+
+    end(gateway, job)
+
+    await expect(page.locator("#options")).to_contain_text("Ended")
+
+
 async def test_log_of_a_job_that_ended_long_ago_is_there(page: Page, gateway: Any, job: JobFactory) -> None:
     gateway.lines[ID] = [
         JobLog(job_id=ID, timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=level, message=message)
