@@ -37,8 +37,8 @@ def end(gateway: Any, job: JobFactory) -> None:
 async def test_reasons_are_those_of_the_end_once_the_end_is_shown(page: Page, gateway: Any, job: JobFactory) -> None:
     await page.clock.install()
     await opened_while_it_runs(page, gateway, job)
-    # No timer runs after that moment, which is not past when the page hears of it, nor so late that the connection would
-    # be taken for dead: whatever is shown then follows from the last state itself.
+    # No timer runs after that moment, which is not past when the page hears of it, nor so late that the connection
+    # would be taken for dead: whatever is shown then follows from the last state itself.
     await page.clock.pause_at(await page.evaluate("Date.now()") / 1000 + 20)
 
     end(gateway, job)
