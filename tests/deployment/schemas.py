@@ -27,7 +27,7 @@ def accepted(manifests: Sequence[Manifest], version: str) -> Iterator[str]:
 
 
 def _keep_to(crd: Path, manifest: Manifest) -> None:
-    """Raise ValidationError unless a custom resource keeps to its schema, which is taken to be one: checking takes long."""
+    """Raise ValidationError unless a custom resource keeps to its schema, which is believed: checking it takes long."""
     validator = jsonschema.Draft202012Validator(json.loads(crd.read_text()))
     if error := jsonschema.exceptions.best_match(validator.iter_errors(manifest)):
         raise error
