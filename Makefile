@@ -37,9 +37,10 @@ chromium:
 
 # Prometheus' own tool tests the alerts. Taken out of the distribution's package, which would install a server, too.
 promtool: $(VENV)/installed
-	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { folder=$$(mktemp -d) && cd $$folder \
-		&& apt-get download -qq prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb . \
-		&& mv usr/bin/promtool $(CURDIR)/$(BIN)/ && rm -r $$folder; } \
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { folder=$$(mktemp -d) && ( cd $$folder \
+		&& { apt-get download -qq prometheus || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus; }; } \
+		&& dpkg -x prometheus_*.deb . && mv usr/bin/promtool $(CURDIR)/$(BIN)/ ) >/dev/null 2>&1; \
+		status=$$?; rm -rf $$folder; test $$status = 0; } \
 		|| echo "no promtool: the tests of the alerts will be skipped"
 
 # What each deployed service consists of, in CycloneDX: sbom/<service>.json.

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from aiohttp import web
 from crawler.fetch import Fetcher
+from crawler.isolation import IsolatedParser
 from crawler.politeness import Politeness
 from crawler.visit import Visitor
 from crawler.worker import Worker
@@ -96,9 +97,10 @@ async def visiting(
     pool: Pool, *, host_delay: float = 0.0, max_attempts: int = 3, allow_private: bool = True
 ) -> AsyncIterator[Visitor]:
     """What one crawler process visits pages with."""
-    async with Fetcher(user_agent=USER_AGENT, timeout=10.0, allow_private=allow_private) as fetcher:
+    fetching = Fetcher(user_agent=USER_AGENT, timeout=10.0, allow_private=allow_private)
+    async with fetching as fetcher, IsolatedParser() as parser:
         politeness = Politeness(pool, fetcher, user_agent=USER_AGENT, host_delay=host_delay)
-        yield Visitor(fetcher, politeness, max_attempts)
+        yield Visitor(fetcher, politeness, parser, max_attempts)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The rules of a crawl as keyword arguments."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from pydantic import ValidationError
 from tallyho_contracts.crawls import CrawlOptions
@@ -26,6 +26,9 @@ class CrawlRules(TypedDict, total=False):
     robots_tags: bool
     max_failures: int | None
     markdown: bool
+    render: Literal["none", "browser"]
+    keep_html: bool
+    max_host_pages: int | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:
