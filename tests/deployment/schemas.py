@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jsonschema
-import kubernetes_validate
+import jsonschema  # type: ignore[import-untyped]  # has no stubs
+import kubernetes_validate  # type: ignore[import-untyped]  # has no stubs
 from deployment.manifests import Manifest, name_of
 
 CRDS = Path(__file__).parent / "crds"

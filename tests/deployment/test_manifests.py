@@ -1,6 +1,6 @@
 """The manifests of both overlays, as an operator would apply them; each check is shown to find its faults."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ VERSIONS = ("1.35", "1.36", "1.37")
 FAULTS = yaml.safe_load((Path(__file__).parent / "faults.yaml").read_text())
 
 Check = Callable[[Sequence[Manifest]], Iterator[str]]
-CHECKS: dict[str, Check] = {
+CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (
         cross_references.probes,
