@@ -53,7 +53,10 @@ SELECT 'a job has saved more than its budget', job_id::text
 FROM jobs WHERE saved > (options ->> 'max_pages')::bigint AND options_revision = 0
 UNION ALL
 SELECT 'a job counts other documents than it has', job_id::text
-FROM jobs WHERE saved <> (SELECT count(*) FROM job_documents WHERE job_documents.job_id = jobs.job_id)
+FROM jobs
+WHERE NOT has_remains AND options <> '{}' AND saved <> (
+    SELECT count(*) FROM job_documents WHERE job_documents.job_id = jobs.job_id
+)
 UNION ALL
 SELECT 'a budget is spent, and pages are left that nobody closes', job_id::text
 FROM jobs WHERE status <> 'cancelled' AND NOT closing AND saved >= (options ->> 'max_pages')::bigint
@@ -70,7 +73,10 @@ UNION ALL
 SELECT 'a URL was skipped and has no address', page_id::text FROM seen WHERE reason IS NOT NULL AND url IS NULL
 UNION ALL
 SELECT 'the pages of a job are not the URLs met without those skipped', job_id::text
-FROM jobs WHERE pages <> (SELECT count(*) FROM seen WHERE seen.job_id = jobs.job_id AND reason IS NULL)
+FROM jobs
+WHERE NOT has_remains AND started AND options <> '{}' AND pages <> (
+    SELECT count(*) FROM seen WHERE seen.job_id = jobs.job_id AND reason IS NULL
+)
 UNION ALL
 SELECT 'a place is neither a page to fetch nor a document', job_id::text
 FROM jobs

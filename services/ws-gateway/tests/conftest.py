@@ -30,6 +30,7 @@ from tallyho_contracts.jobs import (
     JobChange,
     JobCreate,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobRetry,
@@ -148,6 +149,9 @@ class FakeTracker:
                 return self._create(create)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
+            case JobDelete():
+                self._known(message.job_id)
+                return self.jobs.pop(message.job_id)
             case JobSummaryQuery():
                 self._known(message.job_id)
                 return self.summary

@@ -172,6 +172,7 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     add_job(add("resume", commands.resume, "Go on with a paused job."))
     add_limits(add("change", commands.change, "Change the limits of a job while it runs.", CHANGE_EPILOG))
     add_job(add("retry", commands.retry, RETRY, RETRY_EPILOG, prints_json=states))
+    add_job(add("delete", commands.delete, "Delete a job that has ended, and the documents that no other job has."))
     audited = "Compare what the crawler saved with what was counted."
     audit = add("audit", commands.audit, audited, AUDIT_EPILOG, prints_json=each)
     audit.add_argument("job", metavar="JOB", type=UUID, nargs="?", help="the job's id (default: all that have ended)")

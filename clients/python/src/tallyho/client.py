@@ -130,6 +130,10 @@ class Tallyho:
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
         return await self._gateway.ask(Job, "POST", f"jobs/{job_id}/retry", headers=headers)
 
+    async def delete(self, job_id: UUID | str) -> Job:
+        """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
+        return await self._gateway.ask(Job, "DELETE", f"jobs/{job_id}")
+
     async def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> AsyncGenerator[Page, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         query = {"limit": "1000"} | ({"state": state.value} if state else {})

@@ -216,6 +216,13 @@ async def retry(client: Tallyho, arguments: argparse.Namespace) -> int:
     return await follow(client, await client.retry(arguments.job), as_json=arguments.json)
 
 
+async def delete(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Delete a job."""
+    job = await client.delete(arguments.job)
+    print(f"{job.job_id} deleted: {job.document_count} documents")
+    return DONE
+
+
 def print_status(state: JobState) -> int:
     """The status after a command."""
     print(f"{state.job_id} {state.status}: {state.document_count} documents")

@@ -89,7 +89,7 @@ class CrawlStart(Message):
 
 
 class CrawlCommand(Message):
-    """What `crawl.pause.v1`, `crawl.resume.v1` and `crawl.cancel.v1` carry, job-tracker to crawler."""
+    """What `crawl.pause.v1`, `crawl.resume.v1`, `crawl.cancel.v1` and `crawl.delete.v1` carry."""
 
     job_id: UUID
     revision: Count
@@ -119,6 +119,10 @@ class CrawlChanged(Message):
     parent_job_id: UUID
     revision: Count
     pages: tuple[SpawnedPage, ...]
+
+
+class CrawlDelete(CrawlCommand):
+    """`crawl.delete.v1`: forget this job and the documents that no other job has; for ever."""
 
 
 class RejectedSeed(Message):

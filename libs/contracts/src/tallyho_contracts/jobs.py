@@ -57,6 +57,9 @@ class JobState(Message):
     stalled_since: AwareDatetime | None = Field(
         default=None, description="The last change of a live job that has been silent for too long; none otherwise."
     )
+    deleted_at: AwareDatetime | None = Field(
+        default=None, description="When the job was deleted: this is the last that is heard of it. None in all others."
+    )
 
 
 class WaitingPage(Message):
@@ -184,6 +187,10 @@ class JobRetry(JobCommand):
 
     retry_of: UUID
     idempotency_key: Text | None = Field(default=None, min_length=1, max_length=255)
+
+
+class JobDelete(JobCommand):
+    """`job.delete.v1`; the reply is the job as it was, or a conflict while it has not ended."""
 
 
 class JobsQuery(Message):

@@ -10,6 +10,7 @@ from tallyho_contracts.crawls import (
     CrawlCancel,
     CrawlChange,
     CrawlChanged,
+    CrawlDelete,
     CrawlPause,
     CrawlResume,
     CrawlStart,
@@ -170,6 +171,8 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
                 await change_crawl(deps, change)
             case CrawlCancel() as cancel:
                 await cancel_crawl(deps, cancel)
+            case CrawlDelete() as delete:
+                await delete_crawl(deps, delete)
             case _:
                 raise TypeError(f"{event.type} is no command to the crawler")
 
@@ -277,6 +280,12 @@ async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
         await jobs.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
     await close_some(deps, cancel.job_id)
     deps.closing.set()
+
+
+async def delete_crawl(deps: Deps, delete: CrawlDelete) -> None:
+    """Forget a job that has ended, in the background."""
+    async with deps.pool.acquire() as connection:
+        await jobs.delete_job(connection, delete.job_id, revision=delete.revision)
 
 
 async def close_some(deps: Deps, job_id: UUID) -> bool:

@@ -106,3 +106,38 @@ async def list_failed(connection: Connection, job_id: UUID, *, after: UUID, limi
 async def add_failed_origins(connection: Connection, job_id: UUID, *, host_concurrency: int, host_delay: float) -> None:
     """Make the origins of a job's failed pages known, with all their slots."""
     await connection.execute(SQL["add_failed_origins"], job_id, host_concurrency, timedelta(seconds=host_delay))
+
+
+async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:
+    """Make a job one that is never started again, and that is to be forgotten."""
+    await connection.execute(SQL["delete_job"], job_id, revision)
+
+
+async def lock_remains(connection: Connection) -> UUID | None:
+    """Lock a deleted job that still has rows; None when there is none."""
+    job_id: UUID | None = await connection.fetchval(SQL["lock_remains"])
+    return job_id
+
+
+async def forget_documents(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Take up to `limit` documents from a job, and delete those that no other job has; returns how many it lost."""
+    taken = [row["document_id"] for row in await connection.fetch(SQL["forget_job_documents"], job_id, limit)]
+    if taken:
+        await connection.execute(SQL["lock_documents"], taken)
+        await connection.execute(SQL["delete_orphans"], taken)
+    return len(taken)
+
+
+async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Forget up to `limit` URLs of a job in each table that has some; returns how many."""
+    done = [
+        await connection.execute(SQL[query], job_id, limit)
+        for query in ("forget_pages", "forget_waiting_urls", "forget_failed", "forget_seen")
+    ]
+    return sum(int(status.rpartition(" ")[2]) for status in done)
+
+
+async def mark_gone(connection: Connection, job_id: UUID) -> None:
+    """Remember that nothing is left of a deleted job but its row."""
+    await connection.execute(SQL["forget_lanes"], job_id)
+    await connection.execute(SQL["mark_gone"], job_id)

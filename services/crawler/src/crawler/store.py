@@ -17,6 +17,12 @@ from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, S
 
 SQL = named_sql.load("crawler", "frontier.sql")
 
+# Every query looks up rows by an index, in its order: a plan that reads and sorts whole tables looks cheap while they
+# are small, and is then kept while they grow.
+PLANNER = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "off"
+)
+
 # Each can be large, and most of a long list may not fit into the reply.
 DOCUMENTS_READ_AHEAD = 10
 

@@ -15,7 +15,7 @@ from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
 from job_tracker.handlers import cancels, explained, tell
 from job_tracker.refusals import refuse
-from job_tracker.rules import Tally, job_view, state_after, with_options
+from job_tracker.rules import Tally, counted, job_view, state_after, with_options
 
 
 async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
@@ -78,7 +78,7 @@ async def _create(deps: Deps, request: JobCreate, asked_for: str, *, retry_of: U
         await outbox.add(connection, commands)
     deps.relay.offer(commands)
     deps.progress.announce([job])
-    origin = f"to retry the failed pages of {retry_of}" if retry_of else f"with {len(job.seeds)} seeds"
+    origin = f"to retry the failed pages of {retry_of}" if retry_of else f"with {counted(len(job.seeds), 'seed')}"
     deps.say(job.job_id, LogLevel.INFO, f"submitted {origin}")
     return JobCreated(job=job_view(job), created=True)
 

@@ -10,6 +10,7 @@ from tallyho_contracts.jobs import (
     JobCancel,
     JobChange,
     JobCreate,
+    JobDelete,
     JobGet,
     JobList,
     JobPause,
@@ -27,6 +28,7 @@ from tallyho_messaging.wire import AnyEvent
 
 from job_tracker import store
 from job_tracker.control import change_job, create_job, retry_job, steer
+from job_tracker.deletion import delete_job
 from job_tracker.deps import Deps
 from job_tracker.refusals import refuse
 from job_tracker.rules import job_state, job_view, waits_for
@@ -51,6 +53,8 @@ async def answer(deps: Deps, event: AnyEvent) -> Message:
             reply = await change_job(deps, change)
         case JobRetry() as retry:
             reply = await retry_job(deps, retry)
+        case JobDelete(job_id=job_id):
+            reply = await delete_job(deps, job_id)
         case _:
             reply = await _read(deps, event)
     return reply

@@ -244,7 +244,8 @@ WHERE job_id = $1
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
-SELECT min(depth) FROM queue WHERE job_id = $1
+-- The sum is what the index is on, see the migration.
+SELECT min(depth + 0) FROM queue WHERE job_id = $1
 
 -- name: wake_lanes
 -- Make all lanes of a job due: its level or its status has changed.

@@ -65,7 +65,7 @@ SELECT page_id, url, depth FROM failed_pages WHERE job_id = $1 AND page_id > $2 
 
 -- name: forget_lanes
 -- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
-WITH host AS (DELETE FROM job_hosts WHERE job_id = $1)
+WITH host AS (DELETE FROM job_hosts WHERE job_id = $1), pace AS (DELETE FROM paces WHERE job_id = $1)
 DELETE FROM lanes WHERE job_id = $1
 
 -- name: add_failed_origins
@@ -78,3 +78,60 @@ WITH failed AS (
 INSERT INTO slots (origin, slot)
 SELECT origin, slot FROM failed, generate_series(0, $2::int - 1) AS slot ORDER BY origin, slot
 ON CONFLICT DO NOTHING
+
+-- name: delete_job
+-- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.
+INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, $2, true)
+ON CONFLICT (job_id) DO UPDATE SET
+    status = 'cancelled', started = true, revision = greatest(jobs.revision, excluded.revision), has_remains = true,
+    options = '{}', sites = '{}', closing = false, retry_after = NULL
+
+-- name: lock_remains
+-- A deleted job that still has rows; of several crawlers, each takes another.
+SELECT job_id FROM jobs WHERE has_remains LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: forget_job_documents
+-- Take up to $2 documents from a job. Returns their ids.
+DELETE FROM job_documents
+WHERE job_id = $1
+    AND document_id = ANY (
+        ARRAY(SELECT document_id FROM job_documents WHERE job_id = $1 ORDER BY document_id LIMIT $2)
+    )
+RETURNING document_id
+
+-- name: lock_documents
+-- Lock documents in the order in which they are saved, so that whoever saves one at the same time has noted its job, or
+-- will save it anew.
+SELECT FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR UPDATE
+
+-- name: delete_orphans
+-- Delete those of the locked documents $1 that no job has any more. A statement of its own: it must see what those who
+-- held a lock before have committed.
+DELETE FROM documents
+WHERE document_id = ANY($1::uuid[])
+    AND NOT EXISTS (SELECT FROM job_documents WHERE job_documents.document_id = documents.document_id)
+
+-- name: forget_seen
+-- Forget up to $2 URLs of a job.
+DELETE FROM seen
+WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id = $1 LIMIT $2))
+
+-- name: forget_waiting_urls
+-- Forget up to $2 URLs of a job that wait for a place.
+DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
+
+-- name: mark_gone
+-- Nothing is left of a deleted job but its row.
+UPDATE jobs SET has_remains = false WHERE job_id = $1
+
+-- name: forget_pages
+-- Forget up to $2 pages of a job that are still to be fetched.
+DELETE FROM queue
+WHERE (job_id, origin, slot, depth, seq) IN (
+    SELECT job_id, origin, slot, depth, seq FROM queue WHERE job_id = $1 LIMIT $2
+)
+
+-- name: forget_failed
+-- Forget up to $2 pages of a job that failed.
+DELETE FROM failed_pages
+WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM failed_pages WHERE job_id = $1 LIMIT $2))
