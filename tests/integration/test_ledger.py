@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -77,7 +77,7 @@ async def test_urls_met_are_those_with_a_state_whatever_the_rules_and_however_ma
         hosts = [f"{host}.web-{group}-{number}.test" for host in range(3)]
         web = random_web(rng, pages=40, hosts=hosts)
         seeds = rng.sample(sorted(web), k=rng.choice((1, 3)))
-        rules = {
+        rules: dict[str, Any] = {
             "max_pages": (None, 2, 6)[number % 3],
             "max_depth": (None, 2, None, 1)[number % 4],
             "same_site": number % 2 == 0,
