@@ -194,7 +194,8 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
         unfit += [(seed, "cancelled") for seed in seeds if not pages]
-        await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
+        if job.options.max_host_pages is not None:
+            await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
         admission = await admit(connection, job, [], pages)
         await _prepare_origins(deps, connection, job, pages)
         number = len(admission.joining)
