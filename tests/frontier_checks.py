@@ -50,6 +50,8 @@ FROM jobs WHERE admitted > (options ->> 'max_pages')::bigint
 UNION ALL
 SELECT 'a URL waits although there is a place', job_id::text
 FROM jobs WHERE admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+    -- Many join the job some at a time.
+    AND (SELECT count(*) FROM queue WHERE queue.job_id = jobs.job_id) < 1000
 UNION ALL
 SELECT 'a place is neither a page to fetch nor a document', job_id::text
 FROM jobs

@@ -33,6 +33,8 @@ class WatchedSite:
     # Every answer but that of robots.txt waits for this, then for so many seconds.
     open: asyncio.Event = field(default_factory=asyncio.Event)
     seconds: float = 0.0
+    # Who asks with one of these entity tags is told that nothing has changed.
+    not_modified: set[str] = field(default_factory=set)
     arrivals: list[tuple[str, float]] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
@@ -57,6 +59,8 @@ class WatchedSite:
             await self.open.wait()
             if self.seconds:
                 await asyncio.sleep(self.seconds)  # a server that takes its time is what is served
+            if request.headers.get("If-None-Match") in self.not_modified:
+                return web.Response(status=304)
             return self.answers.get(request.path, _missing)()
         finally:
             self.under_way -= 1
@@ -98,7 +102,7 @@ async def visiting(
     """What one crawler process visits pages with."""
     async with Fetcher(user_agent=USER_AGENT, timeout=10.0, allow_private=allow_private) as fetcher:
         politeness = Politeness(pool, fetcher, user_agent=USER_AGENT, host_delay=host_delay)
-        yield Visitor(fetcher, politeness, max_attempts)
+        yield Visitor(pool, fetcher, politeness, max_attempts)
 
 
 @asynccontextmanager

@@ -92,7 +92,10 @@ class StoredDocument(Message):
     etag: Text | None = None
     last_modified: Text | None = None
     created_at: AwareDatetime = Field(description="When the document was first saved.")
-    saved_at: AwareDatetime = Field(description="When it was last saved.")
+    saved_at: AwareDatetime = Field(description="When it was last saved, or found unchanged.")
+    gone_at: AwareDatetime | None = Field(
+        default=None, description="Since when its server says that there is no such page; none while there is."
+    )
     truncated: bool = Field(default=False, description="Content or links are cut off: whole, no message could hold it.")
 
 

@@ -56,7 +56,7 @@ async def run() -> None:
             logs = JobLogs(amqp.publisher, SOURCE, now)
             deps = Deps(pool, relay, now, KnownUrls(), settings.host_concurrency, settings.host_delay, say=logs.say)
             politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
-            visitor = Visitor(fetcher, politeness, settings.max_attempts)
+            visitor = Visitor(pool, fetcher, politeness, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
             async with asyncio.TaskGroup() as loops:

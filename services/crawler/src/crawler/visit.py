@@ -2,33 +2,49 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
+from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
+from tallyho_postgres.pool import Pool
 
+from crawler import store
 from crawler.extract import Extracted, extract, to_markdown
-from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
+from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.links import PageLinks
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
-from crawler.robots import product_token
+from crawler.robots import Robots, product_token
 from crawler.robots_tags import PageRules, page_rules
-from crawler.urls import site
+from crawler.sitemaps import MAX_BYTES as MAX_LIST_BYTES
+from crawler.sitemaps import read_list
+from crawler.urls import document_id, site
 
 # Larger bodies are parsed in a thread: the loop must go on answering.
 PARSE_INLINE_BYTES = 256 * 1024
 # A page that leads on so soon is a redirect; one that leaves more time is meant to be read.
 INSTANT_SECONDS = 1
+LISTS_AT_ONCE = 3
+
+
+# What decides what is kept of a page, besides the page; the number is that of the extraction itself.
+_MADE_BY = ("markdown", "robots_tags", "canonical")
+_EXTRACTION = 1
+_NO_SUCH_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 @dataclass(frozen=True)
 class Visitor:
     """What a visit needs."""
 
+    pool: Pool
     fetcher: Fetcher
     politeness: Politeness
     max_attempts: int
+    # A list can take 50 MB.
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
 
     async def visit(self, page: QueuedPage) -> Visit | Postponed | None:
         """Visit a page; None when its origin's turn is too far off, and the page stays as it is."""
@@ -36,14 +52,36 @@ class Visitor:
             robots = await self.politeness.robots(page.lane.origin)
         except OriginUnreachableError as error:
             return self._failed(page, error.failed)
-        if not robots.allows(page.url):
-            return Visit(page, Outcome.SKIPPED, "robots")
+        visit = await self._allowed(page, robots) if robots.allows(page.url) else Visit(page, Outcome.SKIPPED, "robots")
+        if isinstance(visit, Visit) and page.depth == 0 and page.lane.options.sitemap != "skip" and not page.is_list:
+            return replace(visit, lists=robots.sitemaps or (f"{page.lane.origin}/sitemap.xml",))
+        return visit
+
+    async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:
         if not await self.politeness.turn(page.lane.origin, robots):
             return None
-        return await self._ended(page, await self.fetcher.fetch(page.url))
+        if page.is_list:
+            async with self._reading:
+                return await self._ended(page, await self.fetcher.fetch(page.url, first_bytes=MAX_LIST_BYTES))
+        known = page.known
+        if known is None or not page.lane.options.revalidate or known.made_by != made_by(page.lane.options):
+            return await self._ended(page, await self.fetcher.fetch(page.url))
+        result = await self.fetcher.fetch_if_modified(page.url, etag=known.etag, last_modified=known.last_modified)
+        return await self._kept(page) if isinstance(result, NotModified) else await self._ended(page, result)
 
-    async def _ended(self, page: QueuedPage, result: Result) -> Visit | Postponed:
+    async def _kept(self, page: QueuedPage) -> Visit | Postponed:
+        async with self.pool.acquire() as connection:
+            kept = await store.kept_document(connection, document_id(page.url))
+        if kept is None:
+            return Postponed(page, 0.0, "document_deleted")
+        return Visit(page, Outcome.COMPLETED, status_code=HTTPStatus.NOT_MODIFIED, document=kept)
+
+    async def _ended(  # noqa: PLR0911  # one line for each end
+        self, page: QueuedPage, result: Result
+    ) -> Visit | Postponed:
         match result:
+            case Fetched() if page.is_list:
+                return await self._read_list(page, result)
             case Fetched():
                 return await self._read(page, result)
             case Redirected(status, target) if page.redirects < MAX_REDIRECTS:
@@ -52,10 +90,18 @@ class Visitor:
                 return Visit(page, Outcome.FAILED, "too_many_redirects", status)
             case Skipped(reason, status):
                 return Visit(page, Outcome.SKIPPED, reason, status)
+            case Failed(status=status) if status in _NO_SUCH_PAGE and (page.is_list or page.known):
+                return Visit(page, Outcome.SKIPPED, "no_list" if page.is_list else "gone", status)
             case Failed():
                 if result.retry_after:
                     await self.politeness.hold(page.lane.origin, result.retry_after)
                 return self._failed(page, result)
+
+    async def _read_list(self, page: QueuedPage, fetched: Fetched) -> Visit:
+        entries = await asyncio.to_thread(read_list, fetched.body, page.url)
+        if entries is None:
+            return Visit(page, Outcome.SKIPPED, "no_list", fetched.status)
+        return Visit(page, Outcome.SKIPPED, "list", fetched.status, listed=tuple(entries))
 
     def _failed(self, page: QueuedPage, failed: Failed) -> Visit | Postponed:
         delay = next_attempt(failed, page.attempts + 1, self.max_attempts, random.random())  # noqa: S311  # jitter
@@ -86,6 +132,7 @@ class Visitor:
             etag=fetched.etag,
             last_modified=fetched.last_modified,
             nofollow=tuple(nofollow),
+            made_by=made_by(options),
         )
         return Visit(page, Outcome.COMPLETED, status_code=fetched.status, document=document)
 
@@ -100,6 +147,11 @@ class Visitor:
         if not extracted.html:
             return extracted.text
         return await asyncio.to_thread(to_markdown, extracted.html, url=page.url, otherwise=extracted.text)
+
+
+def made_by(options: CrawlOptions) -> str:
+    """Name the rules by which content is made from a page."""
+    return " ".join([str(_EXTRACTION), *(name for name in _MADE_BY if getattr(options, name))])
 
 
 def elsewhere(page: QueuedPage, found: PageLinks) -> tuple[str, str] | None:

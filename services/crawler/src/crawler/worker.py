@@ -19,6 +19,7 @@ from crawler import store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
+from crawler.listing import add_listed
 from crawler.visit import Visitor
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ class Worker:
 
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
-            return await self.visitor.visit(page)
+            done = await self.visitor.visit(page)
+            return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later url=%s error=%s", page.url, error)
