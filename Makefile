@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 
-.PHONY: demo test check chromium chaos benchmark contracts pins clean
+.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(URL)
 
-test: $(VENV)/installed check chromium
+test: $(VENV)/installed check chromium promtool
 	$(BIN)/pytest
 
 check: $(VENV)/installed
@@ -34,6 +34,31 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the browser tests will be skipped"
+
+# Prometheus' own tool tests the alerts. Taken out of the distribution's package, which would install a server, too.
+promtool: $(VENV)/installed
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { folder=$$(mktemp -d) && cd $$folder \
+		&& apt-get download -qq prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb . \
+		&& mv usr/bin/promtool $(CURDIR)/$(BIN)/ && rm -r $$folder; } \
+		|| echo "no promtool: the tests of the alerts will be skipped"
+
+# What each deployed service consists of, in CycloneDX: sbom/<service>.json.
+SERVICES := crawler job-tracker ws-gateway
+sbom: $(VENV)/audit/installed
+	mkdir -p sbom
+	for service in $(SERVICES); do \
+		$(VENV)/audit/bin/cyclonedx-py requirements requirements/$$service.txt --pyproject services/$$service/pyproject.toml \
+			--output-reproducible --of JSON --output-file sbom/$$service.json || exit 1; \
+	done
+
+# Known vulnerabilities of what is deployed. Fails when there are any; says so when the advisories can't be reached.
+audit: $(VENV)/audit/installed
+	$(VENV)/audit/bin/python requirements/audit.py $(foreach service,$(SERVICES),requirements/$(service).txt) requirements/traces.txt
+
+$(VENV)/audit/installed: requirements/audit.txt $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	touch $@
 
 contracts: $(VENV)/installed
 	$(BIN)/python -m tallyho_contracts write

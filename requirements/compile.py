@@ -1,5 +1,7 @@
 """Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything.
 
+traces.txt is what a service needs in addition to send traces; build.txt is what the images are built with; audit.txt
+and policies.txt are for tools in environments of their own.
 Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt.
 """
 
@@ -48,6 +50,10 @@ def main() -> None:
     development = set().union(*(dependencies(name, extras=True) for name in PROJECTS))
     tools = (ROOT / "requirements" / "dev.in").read_text().splitlines()
     compile_pins("dev.txt", development | {line for line in tools if line and not line.startswith("#")})
+    compile_pins("traces.txt", dependencies("tallyho-process", extras=True), "dev.txt")
+    compile_pins("audit.txt", set((ROOT / "requirements" / "audit.in").read_text().splitlines()[1:]))
+    compile_pins("policies.txt", {"checkov"})
+    compile_pins("build.txt", {"hatchling"}, "dev.txt")
     for name in DEPLOYED:
         compile_pins(f"{name.removeprefix('tallyho-')}.txt", dependencies(name), "dev.txt")
 

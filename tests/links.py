@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from tallyho_backing_services import free_port
+from tallyho_backing_services import hold_port, port_of
 
 
 class Link:
@@ -14,7 +14,8 @@ class Link:
     def __init__(self, url: str) -> None:
         server = urlsplit(url)
         self._target = server.hostname, server.port
-        self._port = free_port()
+        self._holder = hold_port()
+        self._port = port_of(self._holder)
         self._ends: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         user, at, _ = server.netloc.rpartition("@")
@@ -30,6 +31,11 @@ class Link:
             self._server.close()
         for end in self._ends:
             end.transport.abort()
+
+    def close(self) -> None:
+        """Cut it for good."""
+        self.cut()
+        self._holder.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._target)
@@ -57,4 +63,4 @@ async def open_link(url: str) -> AsyncIterator[Link]:
     try:
         yield link
     finally:
-        link.cut()
+        link.close()

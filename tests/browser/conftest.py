@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
+from tallyho_backing_services import hold_port, port_of
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Change, Document, DocumentGet, DocumentList, DocumentsQuery, StoredDocument
 from tallyho_contracts.event import Message
@@ -29,12 +29,14 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
-from tallyho_messaging.requests import RequestRefused
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway import frames
 from ws_gateway.app import Options, Readiness, build_app
+from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub, state_of
 from ws_gateway.logs import LogBook
 from ws_gateway.sockets import CONNECTIONS
@@ -71,7 +73,8 @@ def a_job(number: int, revision: int, status: str = "running", *, name: str = ""
 class Gateway:
     """The gateway of this test. `show` makes a state the job's newest and announces it.
 
-    `documents`, `pages` and `summaries` are what the tracker has of a job, `texts` what the crawler keeps.
+    `documents`, `pages`, `summaries` and `lines` are what the tracker has of a job, `texts` what the crawler keeps.
+    `unanswered` are the types of requests that get no answer the next time.
     """
 
     def __init__(self) -> None:
@@ -79,17 +82,20 @@ class Gateway:
         self.documents: dict[UUID, list[Document]] = {}
         self.pages: dict[UUID, list[CrawledPage]] = {}
         self.summaries: dict[UUID, JobSummary] = {}
+        self.lines: dict[UUID, list[JobLog]] = {}
         self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
+        self.unanswered: set[type[Message]] = set()
         self.options = Options()
         self.hub = Hub()
         self.logs = LogBook()
-        self._port = _free_port()
+        self._holder = hold_port()
         self._runner: web.AppRunner | None = None
+        self._lost: set[Connection] = set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{port_of(self._holder)}"
 
     async def start(self) -> None:
         """Start, with nothing known but what the tracker knows."""
@@ -106,12 +112,16 @@ class Gateway:
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port_of(self._holder), reuse_address=True).start()
 
     async def stop(self) -> None:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+
+    async def close(self) -> None:
+        await self.stop()
+        self._holder.close()
 
     def show(self, job: Job) -> None:
         self.jobs[job.job_id] = job
@@ -127,14 +137,24 @@ class Gateway:
         for connection in self._runner.app[CONNECTIONS]:
             await connection.reply(frames.progress(state_of(job)))
 
-    async def cut(self) -> None:
+    def cut(self) -> None:
         """Lose every connection, as a network does: without a word."""
         assert self._runner
-        connections = self._runner.app[CONNECTIONS].copy()
-        for connection in connections:
+        for connection in self._runner.app[CONNECTIONS].copy():
             connection._cut_off()
+            self._lost.add(connection)
+
+    async def found_again(self) -> None:
+        """Wait until what was cut has come back: the page then knows that it was."""
+        assert self._runner
+        async with asyncio.timeout(20):
+            while not self._runner.app[CONNECTIONS] - self._lost:
+                await asyncio.sleep(0.01)
 
     async def ask(self, message: Message) -> Any:
+        if type(message) in self.unanswered:
+            self.unanswered.remove(type(message))
+            raise RequestTimedOut("no answer")
         match message:
             case JobsQuery():
                 return self._list(message)
@@ -152,6 +172,9 @@ class Gateway:
                 return self._known(message.job_id)
             case JobSummaryQuery():
                 return self.summaries.get(message.job_id, JobSummary(pages=(), documents=()))
+            case JobLogQuery():
+                self._known(message.job_id)
+                return JobLogTail(lines=tuple(self.lines.get(message.job_id, [])[-message.limit :]))
             case DocumentsQuery():
                 found = self.documents.get(message.job_id, [])[message.after :][: message.limit]
                 return DocumentList(documents=tuple(found))
@@ -196,12 +219,6 @@ def a_document(number: int, ordinal: int, *, url: str = "", title: str = "", sec
     )
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def document() -> Callable[..., Document]:
     return a_document
@@ -217,7 +234,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     gateway = Gateway()
     await gateway.start()
     yield gateway
-    await gateway.stop()
+    await gateway.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -43,7 +43,7 @@ async def test_example_of_the_guide_follows_a_job_to_its_end(
     gateway.save(number, document(number, 1), document(number, 2))
     gateway.show(job(number, 2, "running", running=1, completed=2))
     await running.wait()
-    await gateway.cut()
+    gateway.cut()
     gateway.save(number, document(number, 3))
     gateway.show(job(number, 3, "completed", completed=3))
     await end

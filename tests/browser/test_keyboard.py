@@ -12,20 +12,15 @@ from tallyho_contracts.jobs import Job
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 JobFactory = Callable[..., Job]
-# The accessible name of what has the focus, and whether it can be seen.
-FOCUSED = """() => {
-  const element = document.activeElement;
-  const box = element.getBoundingClientRect();
-  return { text: element.textContent.trim(), name: element.name ?? "", seen: box.bottom > 0 && box.top < innerHeight };
-}"""
+# The text and the name of what has the focus.
+FOCUSED = "() => [document.activeElement.textContent.trim(), document.activeElement.name ?? '']"
 
 
 async def tab_to(page: Page, text: str) -> None:
     """Press Tab until what has the focus reads so."""
     for _ in range(40):
         await page.keyboard.press("Tab")
-        focused = await page.evaluate(FOCUSED)
-        if text in (focused["text"], focused["name"]):
+        if text in await page.evaluate(FOCUSED):
             return
     raise AssertionError(f"{text} is not reached")
 
@@ -59,6 +54,7 @@ async def test_crawl_is_started_watched_cancelled_and_left_with_the_keyboard_onl
     await tab_to(page, "Cancel the crawl")
     await page.keyboard.press("Enter")
     await expect(page.locator("#job-status")).to_have_text("cancelling")
+    await expect(page.locator("#job-name")).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Enter")
 
@@ -77,7 +73,7 @@ async def test_arrows_move_through_a_list_of_which_most_is_not_in_sight(
     await expect(page.get_by_role("link", name="site 149", exact=True)).to_be_focused()
     await page.keyboard.press("End")
     await expect(page.get_by_role("link", name="site 1", exact=True)).to_be_focused()
-    assert (await page.evaluate(FOCUSED))["seen"]
+    await expect(page.get_by_role("link", name="site 1", exact=True)).to_be_in_viewport()
     await page.keyboard.press("Home")
     await expect(page.get_by_role("link", name="site 150", exact=True)).to_be_focused()
     await page.keyboard.press("/")
@@ -125,8 +121,9 @@ async def test_everything_has_a_role_and_a_name(page: Page, gateway: Any, job: J
     await expect(table.get_by_role("columnheader")).to_have_count(5)
     await expect(table.get_by_role("row").nth(1).get_by_role("cell")).to_have_count(5)
     unnamed = "e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel || e.closest('[hidden]'))"
-    for path in ("", f"#/jobs/{UUID(int=1)}"):
+    for path, drawn in (("", ".job"), (f"#/jobs/{UUID(int=1)}", "#job-bar")):
         await page.goto(f"{gateway.url}/{path}")
+        await expect(page.locator(drawn)).to_be_visible()
         script = f"[...document.querySelectorAll('button, input, a')].filter({unnamed}).map(e => e.id || e.outerHTML)"
         assert await page.evaluate(script) in ([], ["reader-url"])  # it has its text once a document is open
 

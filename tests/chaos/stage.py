@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel
 from chaos.orders import OrderBook
 from chaos.proxy import Proxy
 from tallyho.services import Service, ServiceSpec
-from tallyho.system import Plan, System, SystemOptions, plan_system, running_system
+from tallyho.system import Addresses, Plan, System, SystemOptions, plan_system, running_system
 from tallyho_backing_services import BackingServices, Server
 from tallyho_backing_services.servers import PrivateServer
 
@@ -137,9 +137,11 @@ async def open_stage(
         database_url, role, password = await opened.enter_async_context(_database(backing.database_url))
         orders = OrderBook(backing.run.path / f"orders-{role}")
 
-        def plan(options: SystemOptions, ports: Sequence[int], _: str, __: str) -> Plan:
-            services_url = _with(database_url, database_link.port, f"{role}:{password}")
-            usual = plan_system(options, ports, _with(backing.amqp_url, broker_link.port), services_url)
+        def plan(options: SystemOptions, ports: Sequence[int], given: Addresses) -> Plan:
+            amqp_of = {user: _with(url, broker_link.port) for user, url in given.amqp_of.items()}
+            owner = _with(database_url, database_link.port, f"{role}:{password}")
+            addresses = Addresses(_with(given.amqp, broker_link.port), owner, amqp_of)
+            usual = plan_system(options, ports, addresses)
             return replace(usual, services=[sabotaged(spec, orders, mutant) for spec in usual.services])
 
         options = SystemOptions(

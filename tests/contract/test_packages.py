@@ -29,8 +29,13 @@ def test_gateway_has_no_database_driver() -> None:
     assert "asyncpg" not in requirements("tallyho-ws-gateway")
 
 
-def test_job_tracker_speaks_no_http() -> None:
-    assert "aiohttp" not in requirements("tallyho-job-tracker")
+def test_job_tracker_speaks_no_http_but_to_the_orchestrator() -> None:
+    own = {re.split(r"[><=]", one)[0] for one in PROJECTS["tallyho-job-tracker"]["dependencies"]}
+
+    assert "aiohttp" not in own
+    assert {name for name in own & PROJECTS.keys() if "aiohttp" in PROJECTS[name]["dependencies"][0]} == {
+        "tallyho-process"  # for the health port
+    }
 
 
 def test_client_installs_without_the_services() -> None:

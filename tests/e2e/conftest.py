@@ -10,7 +10,7 @@ from tallyho.system import System, SystemOptions, running_system
 
 @pytest.fixture(scope="session")
 def system() -> Iterator[System]:
-    options = SystemOptions(crawlers=2, trackers=2, allow_private_addresses=True)
+    options = SystemOptions(crawlers=2, trackers=2, allow_private_addresses=True, settings={"HEALTH_PORT": "0"})
     with running_system(options, report=print, supervised=True) as system:
         yield system
 

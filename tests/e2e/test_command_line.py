@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from sites import made_up_site
 from tallyho.system import System
+from watched_site import until
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,36 @@ async def test_documents_of_a_job_are_printed_as_json_lines(system: System) -> N
         listed = await tallyho(system, "documents", json.loads(crawled.out[-1])["job_id"])
 
     assert [json.loads(line)["ordinal"] for line in listed.out] == list(range(1, 13))
+
+
+async def test_text_of_a_document_is_printed(system: System) -> None:
+    with made_up_site(3) as site:
+        crawled = await tallyho(system, "crawl", site, "--json")
+        listed = await tallyho(system, "documents", json.loads(crawled.out[-1])["job_id"])
+        first = json.loads(listed.out[0])
+        whole = await tallyho(system, "document", first["document_id"], "--json")
+        text = await tallyho(system, "document", first["document_id"])
+    unknown = await tallyho(system, "document", "00000000-0000-0000-0000-000000000000")
+
+    stored = json.loads(whole.out[0])
+    assert (stored["url"], stored["title"]) == (first["source_url"], first["title"])
+    assert "\n".join(text.out).strip() == stored["content"].strip() != ""
+    assert unknown.code == 2
+
+
+async def test_log_of_an_ended_job_says_how_it_went(system: System) -> None:
+    with made_up_site(1) as site:
+        crawled = await tallyho(system, "crawl", f"{site}nowhere.html", "--json")
+    job_id = json.loads(crawled.out[-1])["job_id"]
+
+    async def ended() -> bool:
+        return any("failed: no document was saved" in line for line in (await tallyho(system, "log", job_id)).out)
+
+    await until(ended)  # the log is written beside the counts, and may come after them
+    lines = [json.loads(line) for line in (await tallyho(system, "log", job_id, "--json")).out]
+
+    assert [line["level"] for line in lines if line["message"] == "page failed: http_404"] == ["warning"]
+    assert lines[0]["message"] == "submitted with 1 seeds"
 
 
 @pytest.mark.parametrize(

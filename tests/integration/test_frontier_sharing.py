@@ -60,7 +60,7 @@ async def test_no_slot_is_leased_to_two_that_claim_at_the_same_time(deps: Deps) 
     assert await deps.pool.fetchval("SELECT max(epoch) FROM slots") == 1
 
 
-async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(deps: Deps) -> None:
+async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(deps: Deps, crawler_owner: Pool) -> None:
     a, b = "http://a.test/", "http://b.test/"
     links = {f"http://seed-{number}.test/": link for number, link in enumerate((b, a, a, b))}
     web: Web = {url: WebPage(links=(link,)) for url, link in links.items()} | {a: WebPage(), b: WebPage()}
@@ -71,7 +71,7 @@ async def test_groups_of_work_that_find_the_same_new_origins_do_not_deadlock(dep
         SimulatedWorker(deps, web, held=[held for held in worker.held if held[0].job_id in part]).finish()
         for part in (jobs[:2], jobs[2:])
     ]
-    await deps.pool.execute("""
+    await crawler_owner.execute("""
         CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
         CREATE TRIGGER dawdling BEFORE INSERT ON origins FOR EACH ROW EXECUTE FUNCTION dawdle()
     """)

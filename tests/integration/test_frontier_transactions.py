@@ -55,14 +55,14 @@ async def test_page_document_children_and_events_are_committed_together(deps: De
 @pytest.mark.parametrize(
     "table", ["documents", "job_documents", "seen", "queue", "lanes", "waiting", "outbox", "slots"]
 )
-async def test_error_in_the_middle_leaves_nothing(deps: Deps, table: str) -> None:
+async def test_error_in_the_middle_leaves_nothing(deps: Deps, crawler_owner: Pool, table: str) -> None:
     job_id = await start(deps, A, max_pages=2)
     worker = SimulatedWorker(deps, WEB)
     await worker.claim()
     work = worker.finish()
     before = await contents(deps.pool)
     event = "UPDATE" if table == "slots" else "INSERT"
-    await deps.pool.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE {event} ON {table} EXECUTE FUNCTION refuse()")
+    await crawler_owner.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE {event} ON {table} EXECUTE FUNCTION refuse()")
     with pytest.raises(asyncpg.DiskFullError):
         await on_work(deps, work)
     after = await contents(deps.pool)
@@ -70,7 +70,7 @@ async def test_error_in_the_middle_leaves_nothing(deps: Deps, table: str) -> Non
     assert after == before
     assert (job_id, B) not in deps.known_urls
 
-    await deps.pool.execute(f"DROP TRIGGER refusing ON {table}")
+    await crawler_owner.execute(f"DROP TRIGGER refusing ON {table}")
     await on_work(deps, work)
     await worker.crawl()
     ledgers = Ledgers(deps.pool)
@@ -79,24 +79,24 @@ async def test_error_in_the_middle_leaves_nothing(deps: Deps, table: str) -> Non
     assert ledgers.of[job_id].saved == {A, B}
 
 
-async def test_claim_that_fails_leaves_the_slots_free(deps: Deps) -> None:
+async def test_claim_that_fails_leaves_the_slots_free(deps: Deps, crawler_owner: Pool) -> None:
     await start(deps, A)
     before = await contents(deps.pool)
-    await deps.pool.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE INSERT ON outbox EXECUTE FUNCTION refuse()")
+    await crawler_owner.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE INSERT ON outbox EXECUTE FUNCTION refuse()")
     with pytest.raises(asyncpg.DiskFullError):
         await SimulatedWorker(deps, WEB).claim()
 
     assert await contents(deps.pool) == before
 
 
-async def test_start_that_fails_leaves_nothing_and_can_come_again(deps: Deps) -> None:
+async def test_start_that_fails_leaves_nothing_and_can_come_again(deps: Deps, crawler_owner: Pool) -> None:
     before = await contents(deps.pool)
-    await deps.pool.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE INSERT ON outbox EXECUTE FUNCTION refuse()")
+    await crawler_owner.execute(f"{REFUSE} CREATE TRIGGER refusing BEFORE INSERT ON outbox EXECUTE FUNCTION refuse()")
     with pytest.raises(asyncpg.DiskFullError):
         await start(deps, A)
 
     assert await contents(deps.pool) == before
-    await deps.pool.execute("DROP TRIGGER refusing ON outbox")
+    await crawler_owner.execute("DROP TRIGGER refusing ON outbox")
     await start(deps, A)
     await check_frontier(deps.pool)
 

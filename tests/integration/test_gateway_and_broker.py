@@ -88,8 +88,8 @@ async def tracker(amqp: Amqp) -> AsyncIterator[TrackerDouble]:
 
 
 @pytest.fixture
-async def gateway(amqp_url: str) -> AsyncIterator[Gateway]:
-    async with running_gateway(amqp_url) as client:
+async def gateway(gateway_amqp_url: str) -> AsyncIterator[Gateway]:
+    async with running_gateway(gateway_amqp_url) as client:
         yield client
 
 
@@ -111,11 +111,13 @@ async def test_announced_state_reaches_the_watchers_with_its_zero(tracker: Track
     assert (state.job_id, state.revision, state.document_count) == (job_id, 1, 0)
 
 
-async def test_job_that_was_live_before_the_gateway_is_shown_first(tracker: TrackerDouble, amqp_url: str) -> None:
+async def test_job_that_was_live_before_the_gateway_is_shown_first(
+    tracker: TrackerDouble, gateway_amqp_url: str
+) -> None:
     before = job(uuid4(), 7, documents=3)
     tracker.jobs[before.job_id] = before
 
-    async with running_gateway(amqp_url) as gateway:
+    async with running_gateway(gateway_amqp_url) as gateway:
         state = await next_state(await gateway.ws_connect("/ws"))
 
     assert (state.job_id, state.revision, state.document_count) == (before.job_id, 7, 3)

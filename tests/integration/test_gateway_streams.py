@@ -46,8 +46,8 @@ async def tracker(amqp: Amqp, tracker_pool: Pool) -> AsyncIterator[Tracker]:
 
 
 @pytest.fixture
-async def gateways(amqp_url: str) -> AsyncIterator[list[Gateway]]:
-    async with running_gateway(amqp_url) as one, running_gateway(amqp_url) as other:
+async def gateways(gateway_amqp_url: str) -> AsyncIterator[list[Gateway]]:
+    async with running_gateway(gateway_amqp_url) as one, running_gateway(gateway_amqp_url) as other:
         yield [one, other]
 
 

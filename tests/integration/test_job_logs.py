@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,18 +15,20 @@ from crawler.deps import Deps as CrawlerDeps
 from crawler.frontier import Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
 from job_tracker import requests
+from job_tracker.logs import KEPT_LINES, on_lines
 from links import open_link
 from made_up_web import SimulatedWorker, crawler_deps, document, start
 from tallyho_contracts.crawls import CrawlPause, CrawlResume
 from tallyho_contracts.jobs import JobStatus
-from tallyho_contracts.logs import JobLog, LogLevel
+from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail, LogLevel
 from tallyho_contracts.pages import Outcome
 from tallyho_messaging.connection import Amqp, open_amqp
 from tallyho_messaging.job_logs import LINES_AT_ONCE, JobLogs
+from tallyho_messaging.requests import RequestRefused
 from tallyho_messaging.subscription import subscribe
-from tallyho_messaging.wire import AnyEvent
+from tallyho_messaging.wire import AnyEvent, event_of
 from tallyho_postgres.pool import Pool
-from tracking import Tracker, claimed, finished, saved, started
+from tracking import NOON, Tracker, claimed, finished, saved, started
 
 NOW = partial(datetime.now, UTC)
 
@@ -78,6 +80,65 @@ async def test_job_that_fails_says_why(tracker_pool: Pool, listener: Listener) -
     await tracker.apply(started(job_id, "a"), finished(job_id, "a", Outcome.FAILED, reason="http_500"))
 
     assert listener.lines[-1] == (LogLevel.ERROR, "failed: no document was saved: 1 x http_500")
+
+
+def lines_about(job_id: UUID, *numbers: int) -> list[AnyEvent]:
+    """Events of lines, a second apart."""
+    return [
+        event_of(
+            JobLog(
+                job_id=job_id,
+                timestamp=NOON + timedelta(seconds=number),
+                level=LogLevel.WARNING,
+                message=f"line {number}",
+                fields={"url": "https://site.test/", "again": False, "after": 2.0, "by": None},
+            ),
+            source="crawler",
+            subject=job_id,
+        )
+        for number in numbers
+    ]
+
+
+async def kept(tracker: Tracker, job_id: UUID, **query: int) -> list[str]:
+    tail = await tracker.ask(JobLogQuery(job_id=job_id, **query))
+    assert isinstance(tail, JobLogTail)
+    return [line.message for line in tail.lines]
+
+
+async def test_line_is_kept_once_as_it_was_however_often_and_late_it_comes(tracker_pool: Pool) -> None:
+    tracker = Tracker(tracker_pool)
+    job_id, other = await tracker.create(), await tracker.create()
+    events = lines_about(job_id, 1, 2, 3)
+
+    for batch in ([events[2]], [events[0], *lines_about(other, 1), events[0]], events):
+        await on_lines(tracker_pool, batch)
+
+    tail = await tracker.ask(JobLogQuery(job_id=job_id))
+    assert isinstance(tail, JobLogTail)
+    assert tail.lines == tuple(event.data for event in events)
+    assert [list(line.fields) for line in tail.lines] == [["url", "again", "after", "by"]] * 3
+    assert await kept(tracker, job_id, limit=2) == ["line 2", "line 3"]
+    assert await kept(tracker, other) == ["line 1"]
+
+
+async def test_of_each_job_the_newest_lines_are_kept_and_an_old_one_does_not_come_back(tracker_pool: Pool) -> None:
+    tracker = Tracker(tracker_pool)
+    loud, quiet = await tracker.create(), await tracker.create()
+    events = lines_about(loud, *range(KEPT_LINES + 50))
+    await on_lines(tracker_pool, lines_about(quiet, 0))
+
+    await asyncio.gather(*(on_lines(tracker_pool, events[start::4]) for start in range(4)))
+    await on_lines(tracker_pool, events[:10])
+
+    assert await kept(tracker, loud) == [f"line {number}" for number in range(50, KEPT_LINES + 50)]
+    assert await kept(tracker, quiet) == ["line 0"]
+    assert await tracker_pool.fetchval("SELECT count(*) FROM log_lines") == KEPT_LINES + 1
+
+
+async def test_log_of_a_job_that_does_not_exist_is_refused(tracker_pool: Pool) -> None:
+    with pytest.raises(RequestRefused, match="there is no job"):
+        await Tracker(tracker_pool).ask(JobLogQuery(job_id=uuid4()))
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_declare_step_explains_itself(
     monkeypatch.setenv("AMQP_URL", amqp_url)
 
     assert main(arguments) == 2
-    assert capsys.readouterr().err == "usage: AMQP_URL=amqp://… python -m tallyho_messaging declare\n"
+    assert capsys.readouterr().err == "usage: AMQP_URL=amqp://… python -m tallyho_messaging declare | definitions\n"
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ async def test_event_whose_process_died_before_it_was_forgotten_comes_twice_but_
 
 
 async def test_two_relays_never_publish_one_event_at_the_same_time(
-    database_url: str, amqp: Amqp, mailbox: Mailbox
+    tracker_database_url: str, amqp: Amqp, mailbox: Mailbox
 ) -> None:
     in_flight: set[UUID] = set()
 
@@ -161,8 +161,8 @@ async def test_two_relays_never_publish_one_event_at_the_same_time(
         in_flight.difference_update(ids)
 
     async with (
-        open_pool(database_url, schema="job_tracker") as one,
-        open_pool(database_url, schema="job_tracker") as two,
+        open_pool(tracker_database_url, schema="job_tracker") as one,
+        open_pool(tracker_database_url, schema="job_tracker") as two,
     ):
         left = await leave_behind(one, 5_000, mailbox.exchange)
         async with running(Relay(one, publish)), running(Relay(two, publish)):
@@ -245,10 +245,10 @@ async def test_events_wait_while_the_broker_is_away_and_go_when_it_is_back(
 
 
 async def test_relay_survives_that_the_database_goes_away(
-    database_url: str, tracker_pool: Pool, amqp: Amqp, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+    tracker_database_url: str, tracker_pool: Pool, amqp: Amqp, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
-        open_link(database_url) as link,
+        open_link(tracker_database_url) as link,
         open_pool(link.url, schema="job_tracker") as pool,
         running(Relay(pool, amqp.publisher.publish_events)),
     ):

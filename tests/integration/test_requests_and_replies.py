@@ -11,7 +11,7 @@ from links import Link, open_link
 from mailboxes import Mailbox, open_mailbox_of
 from tallyho_contracts.event import EVENT_CONTENT_TYPE, Message
 from tallyho_contracts.jobs import JobGet, JobList, JobsQuery
-from tallyho_contracts.registry import COMMANDS
+from tallyho_contracts.registry import COMMANDS, REPLIES
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.connection import Amqp, open_amqp
 from tallyho_messaging.dead_letters import QUEUE, REASON
@@ -156,6 +156,7 @@ async def test_malformed_request_is_refused_with_its_reason_and_kept(
         channel = await connection.channel()
         replies: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
         reply_to = await channel.declare_queue(exclusive=True)
+        await reply_to.bind(REPLIES, reply_to.name)
         await reply_to.consume(replies.put, no_ack=True)
         request = aio_pika.Message(b"{}", type="job.get.v1", reply_to=reply_to.name, correlation_id="7")
         await (await channel.get_exchange(COMMANDS)).publish(request, "job.get.v1")

@@ -18,8 +18,8 @@ JOBS = 8
 
 
 @pytest.fixture
-async def trackers(database_url: str) -> AsyncIterator[list[Tracker]]:
-    async with open_trackers(database_url, 2) as trackers:
+async def trackers(tracker_database_url: str) -> AsyncIterator[list[Tracker]]:
+    async with open_trackers(tracker_database_url, 2) as trackers:
         yield trackers
 
 

@@ -61,9 +61,9 @@ async def test_created_job_is_pending_can_be_read_and_starts_the_crawl(tracker: 
     ]
 
 
-async def test_command_commits_with_its_job_or_not_at_all(tracker: Tracker) -> None:
+async def test_command_commits_with_its_job_or_not_at_all(tracker: Tracker, tracker_owner: Pool) -> None:
     kept, lost = await tracker.create(), request()
-    await tracker.pool.execute("ALTER TABLE outbox RENAME TO unreachable")
+    await tracker_owner.execute("ALTER TABLE outbox RENAME TO unreachable")
 
     for message in (lost, JobPause(job_id=kept), JobCancel(job_id=kept)):
         with pytest.raises(asyncpg.UndefinedTableError):
@@ -181,8 +181,8 @@ async def test_another_request_for_the_id_of_a_job_is_a_conflict(tracker: Tracke
     assert (refused.code, refused.field) == (ErrorCode.CONFLICT, "job_id")
 
 
-async def test_concurrent_requests_with_one_key_create_one_job(database_url: str) -> None:
-    async with open_trackers(database_url, 2) as trackers:
+async def test_concurrent_requests_with_one_key_create_one_job(tracker_database_url: str) -> None:
+    async with open_trackers(tracker_database_url, 2) as trackers:
         replies = await asyncio.gather(
             *(requests.create_job(trackers[number % 2].deps, request("key")) for number in range(10))
         )

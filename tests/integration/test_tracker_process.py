@@ -58,8 +58,8 @@ async def exit_code(process: Process) -> int:
 
 
 @pytest.fixture
-async def link(amqp_url: str) -> AsyncIterator[Link]:
-    async with open_link(amqp_url) as link:
+async def link(tracker_amqp_url: str) -> AsyncIterator[Link]:
+    async with open_link(tracker_amqp_url) as link:
         yield link
 
 
@@ -83,11 +83,11 @@ async def send_crawl(amqp: Amqp, job_id: UUID) -> None:
 
 
 async def test_tracker_starts_the_crawl_counts_and_announces_then_stops_when_asked(
-    amqp: Amqp, amqp_url: str, database_url: str, tracker_pool: Pool
+    amqp: Amqp, amqp_url: str, tracker_amqp_url: str, tracker_database_url: str, tracker_pool: Pool
 ) -> None:
     states: asyncio.Queue[AnyEvent] = asyncio.Queue()
     async with (
-        process(amqp_url, database_url, until="ready") as tracker,
+        process(tracker_amqp_url, tracker_database_url, until="ready") as tracker,
         open_mailbox_of(amqp_url, CRAWLER_COMMANDS) as commands,
         subscribe(
             amqp,
@@ -115,9 +115,9 @@ async def test_tracker_starts_the_crawl_counts_and_announces_then_stops_when_ask
 
 
 async def test_tracker_goes_on_by_itself_when_the_broker_is_back(
-    amqp: Amqp, link: Link, database_url: str, tracker_pool: Pool
+    amqp: Amqp, link: Link, tracker_database_url: str, tracker_pool: Pool
 ) -> None:
-    async with process(link.url, database_url, until="ready"):
+    async with process(link.url, tracker_database_url, until="ready"):
         job_id = await create(amqp)
         link.cut()
         await send_crawl(amqp, job_id)
@@ -126,9 +126,9 @@ async def test_tracker_goes_on_by_itself_when_the_broker_is_back(
 
 
 async def test_tracker_goes_on_by_itself_when_the_database_is_back(
-    amqp: Amqp, amqp_url: str, database_url: str, tracker_pool: Pool
+    amqp: Amqp, tracker_amqp_url: str, tracker_database_url: str, tracker_pool: Pool
 ) -> None:
-    async with open_link(database_url) as link, process(amqp_url, link.url, until="ready"):
+    async with open_link(tracker_database_url) as link, process(tracker_amqp_url, link.url, until="ready"):
         job_id = await create(amqp)
         link.cut()
         await send_crawl(amqp, job_id)
@@ -137,9 +137,9 @@ async def test_tracker_goes_on_by_itself_when_the_database_is_back(
 
 
 async def test_tracker_stops_when_asked_while_the_broker_is_away(
-    amqp: Amqp, link: Link, database_url: str, tracker_pool: Pool
+    amqp: Amqp, link: Link, tracker_database_url: str, tracker_pool: Pool
 ) -> None:
-    async with process(link.url, database_url, until="ready") as tracker:
+    async with process(link.url, tracker_database_url, until="ready") as tracker:
         job_id = await create(amqp)
         await send_crawl(amqp, job_id)
         await completed(Tracker(tracker_pool), job_id)
@@ -150,28 +150,32 @@ async def test_tracker_stops_when_asked_while_the_broker_is_away(
         assert await exit_code(tracker) == 0
 
 
-async def test_tracker_stops_when_asked_while_it_still_waits_for_the_broker(link: Link, database_url: str) -> None:
+async def test_tracker_stops_when_asked_while_it_still_waits_for_the_broker(
+    link: Link, tracker_database_url: str
+) -> None:
     link.cut()
-    async with process(link.url, database_url, until="Reconnecting after") as tracker:
+    async with process(link.url, tracker_database_url, until="Reconnecting after") as tracker:
         tracker.send_signal(signal.SIGTERM)
 
         assert await exit_code(tracker) == 0
 
 
-async def test_tracker_ends_when_a_part_of_it_fails(amqp_url: str, database_url: str, tracker_pool: Pool) -> None:
-    async with process(amqp_url, database_url, until="ready") as tracker:
-        await tracker_pool.execute("DROP TABLE outbox")
+async def test_tracker_ends_when_a_part_of_it_fails(
+    tracker_amqp_url: str, tracker_database_url: str, tracker_owner: Pool
+) -> None:
+    async with process(tracker_amqp_url, tracker_database_url, until="ready") as tracker:
+        await tracker_owner.execute("DROP TABLE outbox")
 
         assert await exit_code(tracker) == 1
 
 
-async def test_tracker_names_the_setting_it_lacks(amqp_url: str) -> None:
+async def test_tracker_names_the_setting_it_lacks(tracker_amqp_url: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     tracker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "job_tracker",
-        env=environment | {"AMQP_URL": amqp_url},
+        env=environment | {"AMQP_URL": tracker_amqp_url},
         stderr=asyncio.subprocess.PIPE,
     )
     _, said = await asyncio.wait_for(tracker.communicate(), BOUND_SECONDS)

@@ -22,8 +22,8 @@ def tracker(tracker_pool: Pool) -> Tracker:
 
 
 @pytest.fixture
-async def two_trackers(database_url: str) -> AsyncIterator[list[Tracker]]:
-    async with open_trackers(database_url, 2) as trackers:
+async def two_trackers(tracker_database_url: str) -> AsyncIterator[list[Tracker]]:
+    async with open_trackers(tracker_database_url, 2) as trackers:
         yield trackers
 
 

@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.logs import JobLog, JobLogTail, LogLevel
 
 JOB_ID = UUID("0191d3a0-0000-7000-8000-000000000001")
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
@@ -30,6 +31,18 @@ STORED = StoredDocument(
     content_type="text/html",
     created_at=NOON,
     saved_at=NOON,
+)
+
+
+LINES = (
+    JobLog(job_id=JOB_ID, timestamp=NOON, level=LogLevel.INFO, message="started"),
+    JobLog(
+        job_id=JOB_ID,
+        timestamp=NOON,
+        level=LogLevel.WARNING,
+        message="page failed: http_404",
+        fields={"url": "http://site/\x1b[2J", "reason": "http_404", "status_code": None},
+    ),
 )
 
 
@@ -97,6 +110,7 @@ class GatewayDouble:
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
+        app.router.add_get("/v1/jobs/{id}/log", self._log)
         app.router.add_get("/v1/documents/{id}", self._document)
         app.router.add_get("/v1/ws", self._socket)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
@@ -179,6 +193,10 @@ class GatewayDouble:
                 assert request.transport is not None
                 request.transport.close()
         return response
+
+    async def _log(self, request: web.Request) -> web.Response:
+        lines = LINES[-int(request.query["limit"]) :]
+        return web.Response(text=JobLogTail(lines=lines).model_dump_json(), content_type="application/json")
 
     async def _document(self, request: web.Request) -> web.Response:
         if request.match_info["id"] != str(STORED.document_id):

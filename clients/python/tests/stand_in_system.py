@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tallyho import up
 from tallyho.services import ServiceSpec
-from tallyho.system import Plan, SystemOptions
+from tallyho.system import Addresses, Plan, SystemOptions
 
 GATEWAY = """
 import os, socket, time
@@ -18,7 +18,7 @@ time.sleep(60)
 WORKER = "echo already here; echo now ready; exec sleep 60"
 
 
-def stand_in_plan(options: SystemOptions, ports: Sequence[int], amqp_url: str, database_url: str) -> Plan:
+def stand_in_plan(options: SystemOptions, ports: Sequence[int], addresses: Addresses) -> Plan:
     """Return a gateway for each port and a worker for each crawler; the environment may have other scripts for them."""
     script, step = os.environ.get("WORKER", WORKER), os.environ.get("STEP", "true")
     env = {"PATH": os.defpath}

@@ -72,7 +72,7 @@ async def test_everything_can_be_read_and_steered(gateway: "GatewayDouble") -> N
     gateway.saved = [UUID(int=number) for number in range(1, 6)]
     gateway.job_pages = 2
 
-    def program(client: SyncTallyho) -> tuple[list[int], list[UUID], int, str]:
+    def program(client: SyncTallyho) -> tuple[list[int], list[UUID], int, str, list[str]]:
         for steer in (client.cancel, client.pause, client.resume, client.job):
             assert steer(gateway.job_id).job_id == gateway.job_id
         ordinals = [document.ordinal for document in client.documents(gateway.job_id)]
@@ -81,9 +81,13 @@ async def test_everything_can_be_read_and_steered(gateway: "GatewayDouble") -> N
             list(client.saved_documents(gateway.job_id)),
             len(list(client.jobs())),
             client.document(UUID(int=7)).title,
+            [line.message for line in client.log(gateway.job_id, limit=1)],
         )
 
-    assert await in_thread(gateway, program) == (list(range(1, 251)), gateway.saved, 2, "Seven")
+    assert await in_thread(gateway, program) == (
+        *(list(range(1, 251)), gateway.saved, 2, "Seven"),
+        ["page failed: http_404"],
+    )
 
 
 async def test_live_documents_are_followed_to_the_end_of_the_job(gateway: "GatewayDouble") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tallyho.services import ServiceSpec, describe_exit, next_delay
-from tallyho.system import Plan, System, SystemOptions, plan_system, running_system
+from tallyho.system import Addresses, Plan, System, SystemOptions, plan_system, running_system
 from tallyho_backing_services import BackingServices, BackingServicesError, open_backing_services
 
 COUNTING = 'echo begun >> "$0"; echo "ready url=http://127.0.0.1:$PORT"; exec sleep 60'
@@ -33,7 +33,7 @@ def backing(starts: Path) -> Iterator[BackingServices]:
 
 @pytest.fixture
 def system(starts: Path, backing: BackingServices) -> Iterator[System]:
-    def plan(options: SystemOptions, ports: Sequence[int], amqp_url: str, database_url: str) -> Plan:
+    def plan(options: SystemOptions, ports: Sequence[int], addresses: Addresses) -> Plan:
         argv = ["/bin/sh", "-c", COUNTING, str(starts)]
         env = {"PATH": os.defpath, "PORT": str(ports[0])}
         return Plan([], [ServiceSpec(f"ws-gateway-{n}", argv, env) for n in range(1, options.gateways + 1)])
@@ -99,7 +99,7 @@ def test_service_that_ends_without_a_word_is_no_start(backing: BackingServices) 
 
 def test_plan_has_every_replica_and_tells_the_gateways_of_no_database() -> None:
     options = SystemOptions(crawlers=2, trackers=3, allow_private_addresses=True, settings={"CRAWLER_CONCURRENCY": "4"})
-    plan = plan_system(options, [8080, 8081], "amqp://x/", "postgresql://y/")
+    plan = plan_system(options, [8080, 8081], Addresses("amqp://x/", "postgresql://y/"))
     env = {spec.name: spec.env for spec in plan.services}
 
     assert [spec.argv[2:] for spec in plan.steps] == [
@@ -115,6 +115,27 @@ def test_plan_has_every_replica_and_tells_the_gateways_of_no_database() -> None:
     assert env["crawler-2"]["DATABASE_URL"] == "postgresql://y/"
     assert env["crawler-2"]["CRAWLER_ALLOW_PRIVATE_ADDRESSES"] == "true"
     assert env["crawler-2"]["CRAWLER_CONCURRENCY"] == "4"
+
+
+def test_each_program_is_told_the_addresses_of_its_own_user_only() -> None:
+    amqp = {"crawler": "amqp://c", "job-tracker": "amqp://t", "ws-gateway": "amqp://g", "deploy": "amqp://d"}
+    addresses = Addresses(
+        "amqp://a", "postgresql://a", amqp, {"crawler": "postgresql://c", "job-tracker": "postgresql://t"}
+    )
+    plan = plan_system(SystemOptions(), [8080], addresses)
+    told = {
+        spec.name: [spec.env.get(name) for name in ("AMQP_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL")]
+        for spec in (*plan.steps, *plan.services)
+    }
+
+    assert told == {
+        "declare": ["amqp://d", None, None],
+        "migrate-crawler": [None, "postgresql://c", "postgresql://a"],
+        "migrate-job-tracker": [None, "postgresql://t", "postgresql://a"],
+        "job-tracker-1": ["amqp://t", "postgresql://t", None],
+        "crawler-1": ["amqp://c", "postgresql://c", None],
+        "ws-gateway-1": ["amqp://g", None, None],
+    }
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,22 @@ async def test_text_of_a_document_can_not_steer_the_terminal(gateway: "GatewayDo
     assert "# Seven\r\n\\x1b[2J lucky" in shown
 
 
+async def test_log_is_printed_by_the_line_and_can_not_steer_the_terminal(
+    gateway: "GatewayDouble", command: "Command"
+) -> None:
+    text, as_json = await command("log", str(gateway.job_id)), await command("log", str(gateway.job_id), "--json")
+    last = await command("log", str(gateway.job_id), "--lines", "1")
+    too_many = await command("log", str(gateway.job_id), "--lines", "1001")
+
+    assert [line[21:] for line in text.out.splitlines()] == [
+        "info     started",
+        "warning  page failed: http_404  url=http://site/\\x1b[2J",
+    ]
+    assert [json.loads(line)["level"] for line in as_json.out.splitlines()] == ["info", "warning"]
+    assert last.out == text.out.splitlines(keepends=True)[1]
+    assert (too_many.code, "1001 is not from 1 to 1000" in too_many.err) == (2, True)
+
+
 async def test_followed_documents_are_printed_as_they_come(gateway: "GatewayDouble", command: "Command") -> None:
     gateway.document_count = 3
     process = await command.start("documents", str(gateway.job_id), "--follow", "--after", "1")

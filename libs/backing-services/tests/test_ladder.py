@@ -13,7 +13,7 @@ from tallyho_backing_services import (
 )
 from tallyho_backing_services import engine as docker_engine
 from tallyho_backing_services.cache import cache_folder
-from tallyho_backing_services.servers import free_port, is_free
+from tallyho_backing_services.ports import free_port, hold_port, is_free, port_of
 
 
 def program(path: Path, text: str = "") -> Path:
@@ -151,6 +151,17 @@ def test_free_port_is_not_one_that_clients_get() -> None:
     ports = {free_port() for _ in range(50)}
 
     assert not ports & set(range(int(first), int(last) + 1))
+
+
+def test_held_port_is_for_the_servers_of_its_holder_only() -> None:
+    with hold_port() as holder:
+        port = port_of(holder)
+        for _ in range(2):  # a restart
+            with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)):
+                server.accept()[0].close()
+
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
 
 
 def test_port_with_a_listener_is_not_free() -> None:

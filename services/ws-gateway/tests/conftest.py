@@ -36,6 +36,7 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
 from tallyho_contracts.pages import Page, PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
@@ -106,6 +107,7 @@ class FakeTracker:
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
         self.pages: list[Page] = []
+        self.lines: list[JobLog] = []
         self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
         self.asked: list[Message] = []
@@ -135,6 +137,9 @@ class FakeTracker:
             case JobSummaryQuery():
                 self._known(message.job_id)
                 return self.summary
+            case JobLogQuery():
+                self._known(message.job_id)
+                return JobLogTail(lines=tuple(self.lines[-message.limit :]))
             case PagesQuery():
                 self._known(message.job_id)
                 found_pages = [one for one in self.pages if _is_asked_for(one, message)]

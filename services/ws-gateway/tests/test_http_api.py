@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientPayloadError
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, JobCreate, JobsQuery, JobState, JobSummary, PagesByReason
+from tallyho_contracts.logs import JobLog, LogLevel
 from tallyho_contracts.pages import PagesQuery, PageState
 
 State = Callable[..., JobState]
@@ -170,6 +171,7 @@ async def test_jobs_are_listed_with_what_the_query_says(gateway: Any, state: Sta
         (f"/v1/jobs/{UUID(int=1)}/documents?job_id={UUID(int=2)}", "job_id"),
         (f"/v1/jobs/{UUID(int=1)}/pages?state=done", "state"),
         (f"/v1/jobs/{UUID(int=1)}/saved-documents?after=1", "after"),
+        (f"/v1/jobs/{UUID(int=1)}/log?limit=0", "limit"),
     ],
 )
 async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: str) -> None:
@@ -179,7 +181,7 @@ async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: 
     assert await fields_of(response) == [field]
 
 
-@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/saved-documents"])
+@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/log", "/saved-documents"])
 async def test_unknown_job_is_not_found(gateway: Any, suffix: str) -> None:
     response = await gateway.http.get(f"/v1/jobs/{uuid4()}{suffix}")
 
@@ -275,6 +277,29 @@ async def test_summary_says_why_pages_ended_and_how_the_count_rose(gateway: Any,
     assert await response.json() == {
         "pages": [{"state": "failed", "reason": "http_404", "pages": 2}],
         "documents": [{"ordinal": 1, "saved_at": "2025-01-02T00:00:00Z"}],
+    }
+
+
+async def test_log_is_the_newest_lines_that_are_kept(gateway: Any, state: State) -> None:
+    gateway.tracker.jobs[UUID(int=1)] = state(1, status="completed")
+    gateway.tracker.lines = [
+        JobLog(job_id=UUID(int=1), timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=LogLevel.INFO, message=message)
+        for message in ("started", "completed")
+    ]
+
+    response = await gateway.http.get(f"/v1/jobs/{UUID(int=1)}/log?limit=1")
+
+    assert response.status == 200
+    assert await response.json() == {
+        "lines": [
+            {
+                "job_id": str(UUID(int=1)),
+                "timestamp": "2025-01-02T00:00:00Z",
+                "level": "info",
+                "message": "completed",
+                "fields": {},
+            }
+        ]
     }
 
 

@@ -3,6 +3,7 @@
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.logs import JobLog, LogLevel
 from tallyho_contracts.pages import Page, PageState
 
 from tallyho.client import Tallyho
@@ -28,8 +29,10 @@ __all__ = [
     "FieldError",
     "GatewayUnreachable",
     "Job",
+    "JobLog",
     "JobState",
     "JobStatus",
+    "LogLevel",
     "NotAGateway",
     "NotAllowed",
     "NotAuthenticated",

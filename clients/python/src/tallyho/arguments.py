@@ -63,6 +63,11 @@ DOCUMENT_EPILOG = """examples:
   tallyho document DOCUMENT --json | jq -r '.links[]'
 
 The id is the document_id that `tallyho documents` prints."""
+LOG_EPILOG = """examples:
+  tallyho log JOB                      what did not go well, page by page, and how the job's status changed
+  tallyho log JOB --json | jq -r 'select(.level == "warning") | .fields.url'
+
+Of each job the last 200 lines are kept, also when it has ended. `tallyho watch` shows its count."""
 AUDIT_EPILOG = "exit codes: 0 no drift, 1 drift, 2 bad input, 3 no gateway. Of a live job, what is under way drifts."
 
 
@@ -121,6 +126,9 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     documents.add_argument("--after", metavar="N", type=number, default=0, help="only those above this ordinal")
     document = add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole)
     document.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
+    log = add("log", commands.log, "Print the last lines of a job's log.", LOG_EPILOG, prints_json=each)
+    add_job(log)
+    log.add_argument("--lines", metavar="N", type=lines, default=200, help="at most so many (default: %(default)s)")
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))
@@ -174,6 +182,13 @@ def number(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def lines(text: str) -> int:
+    """A number of lines."""
+    if not 1 <= (wanted := number(text)) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
+    return wanted
 
 
 def number_or_none(text: str) -> int | None:

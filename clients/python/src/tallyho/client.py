@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobStatus
+from tallyho_contracts.logs import JobLog, JobLogTail
 from tallyho_contracts.pages import Page, PageList, PageState
 
 from tallyho.crawl_rules import CrawlRules, crawl_options
@@ -129,6 +130,11 @@ class Tallyho:
             if found.next is None:
                 return
             query["after"] = str(found.next)
+
+    async def log(self, job_id: UUID | str, *, limit: int = 200) -> list[JobLog]:
+        """The newest lines of the job's log, the oldest of them first; the gateway keeps some, also of an ended job."""
+        params = {"limit": str(limit)}
+        return list((await self._gateway.ask(JobLogTail, "GET", f"jobs/{job_id}/log", params=params)).lines)
 
     async def document(self, document_id: UUID | str) -> StoredDocument:
         """A document with its text, as it was last saved by whichever job."""

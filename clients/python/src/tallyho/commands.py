@@ -11,6 +11,7 @@ from contextlib import aclosing
 from rich.console import Console
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.logs import JobLog
 
 from tallyho.audit import audited_jobs, in_words
 from tallyho.client import Tallyho
@@ -124,6 +125,22 @@ async def document(client: Tallyho, arguments: argparse.Namespace) -> int:
     if found.truncated:
         print("tallyho: the document is too large to be sent whole; its end is left out", file=sys.stderr)
     return DONE
+
+
+async def log(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """The last lines of a job's log."""
+    for line in await client.log(arguments.job, limit=arguments.lines):
+        print(line.model_dump_json() if arguments.json else log_line(line))
+    return DONE
+
+
+def log_line(line: JobLog) -> str:
+    """A line of a log, with what it is about after it, unless it says so itself."""
+    about = [f"{name}={value}" for name, value in line.fields.items() if value is not None]
+    said = [part for part in about if part.partition("=")[2] not in line.message]
+    return printable(
+        f"{line.timestamp.astimezone():%Y-%m-%d %H:%M:%S}  {line.level:<7}  {'  '.join([line.message, *said])}"
+    )
 
 
 async def audit(client: Tallyho, arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from uuid import UUID
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document, StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
+from tallyho_contracts.logs import JobLog
 from tallyho_contracts.pages import Page, PageState
 
 from tallyho.client import Tallyho
@@ -123,6 +124,10 @@ class SyncTallyho:
     def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> Generator[Page, None, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         return self._each(self._client.pages(job_id, state=state))
+
+    def log(self, job_id: UUID | str, *, limit: int = 200) -> list[JobLog]:
+        """The newest lines of the job's log, the oldest of them first; the gateway keeps some, also of an ended job."""
+        return self._run(self._client.log(job_id, limit=limit))
 
     def document(self, document_id: UUID | str) -> StoredDocument:
         """A document with its text, as it was last saved by whichever job."""

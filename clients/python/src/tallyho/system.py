@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from tallyho_backing_services import BackingServices, BackingServicesError, free_port, open_backing_services
+from tallyho_backing_services import Accounts, BackingServices, BackingServicesError, open_backing_services
+from tallyho_backing_services.accounts import ADMINISTRATOR
 from tallyho_backing_services.servers import PrivateServer
+from tallyho_messaging.accounts import ACCOUNTS, definitions
 
 from tallyho.services import STOP_TIMEOUT, Service, ServiceSpec, supervise
 
@@ -40,8 +42,21 @@ class Plan:
     services: Sequence[ServiceSpec]
 
 
-# Given the options, the gateways' ports, and the addresses of the broker and the database.
-MakePlan = Callable[[SystemOptions, Sequence[int], str, str], Plan]
+@dataclass(frozen=True)
+class Addresses:
+    """Where the broker and the database are, for whoever prepares them, and for each service as a user of its own.
+
+    A service that is not named shares the first.
+    """
+
+    amqp: str
+    database: str
+    amqp_of: Mapping[str, str] = field(default_factory=dict)
+    database_of: Mapping[str, str] = field(default_factory=dict)
+
+
+# Given the options, the gateways' ports, and the addresses of the servers.
+MakePlan = Callable[[SystemOptions, Sequence[int], Addresses], Plan]
 
 
 class System:
@@ -92,31 +107,61 @@ class System:
             service.stop(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def plan_system(options: SystemOptions, ports: Sequence[int], amqp_url: str, database_url: str) -> Plan:
-    """Return the programs of Tallyho; each is told only the addresses that it uses."""
-    common = {**os.environ, **options.settings, "AMQP_URL": amqp_url, "PYTHONUNBUFFERED": "1"}
-    common.pop("DATABASE_URL", None)
+def plan_system(options: SystemOptions, ports: Sequence[int], addresses: Addresses) -> Plan:
+    """Return the programs of Tallyho; each is told only the addresses that it uses, as the user that it is."""
+    common = {**os.environ, **options.settings, "PYTHONUNBUFFERED": "1"}
+    # The last one, since the lines are read for who is ready.
+    for variable in ("AMQP_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL", "LOG_FORMAT"):
+        common.pop(variable, None)
     if options.allow_private_addresses:
         common["CRAWLER_ALLOW_PRIVATE_ADDRESSES"] = "true"
-    with_database = {**common, "DATABASE_URL": database_url}
 
     def spec(name: str, env: Mapping[str, str], *argv: str) -> ServiceSpec:
-        return ServiceSpec(name, [sys.executable, "-m", *argv], env)
+        return ServiceSpec(name, [sys.executable, "-m", *argv], {**common, **env})
 
+    amqp = {service: {"AMQP_URL": addresses.amqp_of.get(service, addresses.amqp)} for service in ACCOUNTS}
+    database = {service: {"DATABASE_URL": addresses.database_of.get(service, addresses.database)} for service in ROLES}
+    preparing = {
+        service: {**env, "MIGRATION_DATABASE_URL": addresses.database} if service in addresses.database_of else env
+        for service, env in database.items()
+    }
+    crawler, tracker = ({**amqp[service], **database[service]} for service in ("crawler", "job-tracker"))
     steps = [
-        spec("declare", common, "tallyho_messaging", "declare"),
-        spec("migrate-crawler", with_database, "crawler", "migrate"),
-        spec("migrate-job-tracker", with_database, "job_tracker", "migrate"),
+        spec("declare", amqp["deploy"], "tallyho_messaging", "declare"),
+        spec("migrate-crawler", preparing["crawler"], "crawler", "migrate"),
+        spec("migrate-job-tracker", preparing["job-tracker"], "job_tracker", "migrate"),
     ]
     services = [
-        *(spec(f"job-tracker-{n}", with_database, "job_tracker") for n in range(1, options.trackers + 1)),
-        *(spec(f"crawler-{n}", with_database, "crawler") for n in range(1, options.crawlers + 1)),
+        *(spec(f"job-tracker-{n}", tracker, "job_tracker") for n in range(1, options.trackers + 1)),
+        *(spec(f"crawler-{n}", crawler, "crawler") for n in range(1, options.crawlers + 1)),
         *(
-            spec(f"ws-gateway-{n}", {**common, "GATEWAY_PORT": str(port)}, "ws_gateway")
+            spec(f"ws-gateway-{n}", {**amqp["ws-gateway"], "GATEWAY_PORT": str(port)}, "ws_gateway")
             for n, port in enumerate(ports, start=1)
         ),
     ]
     return Plan(steps, services)
+
+
+# Each service's role in the database.
+ROLES = {"crawler": "tallyho_crawler", "job-tracker": "tallyho_job_tracker"}
+
+
+def accounts() -> Accounts:
+    """The users and roles of the services, with passwords of their own."""
+    return Accounts.of(
+        tuple(ACCOUNTS), lambda passwords: definitions(passwords, administrators=[ADMINISTRATOR]), tuple(ROLES.values())
+    )
+
+
+def addresses_of(backing: BackingServices) -> Addresses:
+    """Where the servers are; each service is a user of its own where the servers are ours."""
+    own_roles = {service: backing.database_url_of(role) for service, role in ROLES.items()}
+    return Addresses(
+        backing.amqp_url,
+        backing.database_url,
+        {user: backing.amqp_url_of(user) for user in ACCOUNTS},
+        {service: url for service, url in own_roles.items() if url != backing.database_url},
+    )
 
 
 @contextmanager
@@ -133,10 +178,11 @@ def running_system(
     Backing services that are given stay up. Unless supervised, what dies stays dead until it is started again.
     Raises BackingServicesError: a port that is taken, a server that can't be had, a service that does not start.
     """
-    ports = gateway_ports(options, os.environ.get("GATEWAY_HOST", "127.0.0.1"))
+    asked_for = ports_asked_for(options, os.environ.get("GATEWAY_HOST", "127.0.0.1"))
     with ExitStack() as stack:
-        backing = backing or stack.enter_context(open_backing_services(report))
-        programs = plan(options, ports, backing.amqp_url, backing.database_url)
+        backing = backing or stack.enter_context(open_backing_services(report, accounts()))
+        ports = asked_for or [backing.run.port() for _ in range(options.gateways)]
+        programs = plan(options, ports, addresses_of(backing))
         prepare(backing, programs.steps)
         services = [Service(spec, backing.run, verbose=options.verbose) for spec in programs.services]
         system = System(backing, services)
@@ -158,10 +204,10 @@ def prepare(backing: BackingServices, steps: Sequence[ServiceSpec]) -> None:
             raise backing.run.failure(f"{process.name} failed", process.name)
 
 
-def gateway_ports(options: SystemOptions, host: str) -> list[int]:
-    """Return a port for each gateway: the one asked for and those after it, or free ones."""
+def ports_asked_for(options: SystemOptions, host: str) -> list[int]:
+    """Return a port for each gateway, the one asked for and those after it; none if any will do."""
     if options.port == 0:
-        return [free_port() for _ in range(options.gateways)]
+        return []
     ports = list(range(options.port, options.port + options.gateways))
     for port in ports:
         try:

@@ -1,6 +1,8 @@
 """Servers in containers, where a Docker engine answers and has or can pull the images."""
 
+import io
 import secrets
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallyho_backing_services import postgresql, rabbitmq
+from tallyho_backing_services.accounts import ADMINISTRATOR, Accounts
 from tallyho_backing_services.engine import RUN_LABEL, local_engine
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
+from tallyho_backing_services.ports import free_port
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server, free_port
+from tallyho_backing_services.servers import START_TIMEOUT, STOP_TIMEOUT, Server
 
 if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient
@@ -61,6 +65,17 @@ class ContainerServer:
                 container.kill()
                 container.wait()
 
+    def put(self, path: str, text: str) -> None:
+        """Write a file into the container, for everybody to read."""
+        content = text.encode()
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+        with self._container() as container:
+            container.put_archive("/", archive.getvalue())
+
     @contextmanager
     def _container(self) -> Iterator[Any]:
         with local_engine() as engine:
@@ -69,7 +84,7 @@ class ContainerServer:
             yield engine.client.containers.get(self.container_id)
 
 
-def start_rabbitmq(run: RunFolder, report: Callable[[str], None]) -> Server | None:
+def start_rabbitmq(run: RunFolder, report: Callable[[str], None], accounts: Accounts) -> Server | None:
     """Start a RabbitMQ; None where no engine answers or the image can't be had."""
     port, password = free_port(), secrets.token_hex(16)
     env = {"RABBITMQ_DEFAULT_USER": "tallyho", "RABBITMQ_DEFAULT_PASS": password}
@@ -78,6 +93,10 @@ def start_rabbitmq(run: RunFolder, report: Callable[[str], None]) -> Server | No
         return None
     url = f"amqp://tallyho:{password}@127.0.0.1:{port}/"
     server = ContainerServer("RabbitMQ", url, container_id, lambda: rabbitmq.answers(port), run)
+    if accounts.definitions:
+        definitions = accounts.definitions({ADMINISTRATOR: password, **accounts.users})
+        server.put("/etc/rabbitmq/definitions.json", definitions)
+        server.put("/etc/rabbitmq/conf.d/30-definitions.conf", "load_definitions = /etc/rabbitmq/definitions.json\n")
     server.start()
     return server
 

@@ -9,14 +9,14 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tallyho_backing_services.errors import BackingServicesError
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import PrivateServer, Program, free_port
+from tallyho_backing_services.servers import PrivateServer, Program
 
 SUPPORTED = range(15, 19)
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
@@ -43,8 +43,10 @@ def newest_supported(folders: Iterable[Path]) -> PostgresInstallation | None:
     return max(found, key=lambda installation: installation.version, default=None)
 
 
-def start_postgres(run: RunFolder, installation: PostgresInstallation) -> PrivateServer:
-    """Make a cluster in the run folder and start it; returns when it accepts connections."""
+def start_postgres(
+    run: RunFolder, installation: PostgresInstallation, *, settings: Mapping[str, str] | None = None
+) -> PrivateServer:
+    """Make a cluster in the run folder and start it with these settings; returns when it accepts connections."""
     user = unprivileged_user()
     home = run.path / "postgresql"
     home.mkdir(mode=0o700)
@@ -61,8 +63,10 @@ def start_postgres(run: RunFolder, installation: PostgresInstallation) -> Privat
     # --no-sync: the cluster ends with the run, so a power cut while it is made loses nothing. The server does sync.
     options = ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     run.call("initdb", [f"{installation.folder}/initdb", f"--pgdata={data}", *access, *options], env=env, user=user)
-    port = free_port()
+    port = run.port()
     listen = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    for name, value in (settings or {}).items():
+        listen += ["-c", f"{name}={value}"]
     program = Program(
         name="PostgreSQL",
         argv=[f"{installation.folder}/postgres", "-D", str(data), *listen],

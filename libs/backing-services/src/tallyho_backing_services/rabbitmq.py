@@ -9,8 +9,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallyho_backing_services.accounts import ADMINISTRATOR, Accounts
 from tallyho_backing_services.run_folder import RunFolder
-from tallyho_backing_services.servers import PrivateServer, Program, free_port
+from tallyho_backing_services.servers import PrivateServer, Program
 
 DEBIAN_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 OLDEST = (3, 10)
@@ -52,17 +53,24 @@ def find_rabbitmq() -> RabbitInstallation | None:
     return installation if not installation.version or installation.version >= OLDEST else None
 
 
-def start_rabbitmq(run: RunFolder, installation: RabbitInstallation) -> PrivateServer:
-    """Start a node in the run folder; returns when it accepts connections."""
+def start_rabbitmq(
+    run: RunFolder, installation: RabbitInstallation, accounts: Accounts | None = None, *, configuration: str = ""
+) -> PrivateServer:
+    """Start a node in the run folder; returns when it accepts connections. `configuration` is added to its own."""
     home = run.path / "rabbitmq"
     home.mkdir(mode=0o700)
     password = secrets.token_hex(16)
-    (home / "rabbitmq.conf").write_text(CONFIGURATION.format(password=password))
+    if accounts and accounts.definitions:
+        # What is imported at a start takes the place of the default user: the administrator is in it, too.
+        imported = home / "definitions.json"
+        imported.write_text(accounts.definitions({ADMINISTRATOR: password, **accounts.users}))
+        configuration += f"load_definitions = {imported}\n"
+    (home / "rabbitmq.conf").write_text(CONFIGURATION.format(password=password) + configuration)
     (home / "enabled_plugins").write_text("[].\n")
     cookie = home / ".erlang.cookie"
     cookie.write_text(secrets.token_hex(16))
     cookie.chmod(0o400)
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
+    port, distribution_port, epmd_port = run.port(), run.port(), run.port()
     # An epmd that RabbitMQ starts by itself would leave its session and outlive it.
     epmd = [f"{installation.erlang}/epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
     env = _environment(home, installation, port, distribution_port, epmd_port)

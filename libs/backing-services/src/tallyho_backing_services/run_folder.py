@@ -12,6 +12,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import IO
 from tallyho_backing_services.cache import locked
 from tallyho_backing_services.engine import remove_containers
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
+from tallyho_backing_services.ports import hold_port, port_of
 from tallyho_backing_services.processes import Stat, is_running, kill_tree, parse_stat, read_stat
 
 # The shell writes who it is into the record, then becomes the program: there is no moment in which it runs unrecorded.
@@ -79,6 +81,7 @@ class RunFolder:
         self.path = path
         self.closing = threading.Event()
         self._processes: list[Process] = []
+        self._ports: list[socket.socket] = []
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -132,6 +135,11 @@ class RunFolder:
             said = []
         return ServerFailedError(what, said[-lines:])
 
+    def port(self) -> int:
+        """Return a port of 127.0.0.1 for a server of this run; nobody else gets it before the run ends."""
+        self._ports.append(hold_port())
+        return port_of(self._ports[-1])
+
     def uses_containers(self) -> None:
         """Record that there may be containers of this run."""
         (self.path / "containers").touch()
@@ -142,6 +150,8 @@ class RunFolder:
             self.closing.set()
         for process in reversed(self._processes):
             process.kill()
+        for holder in self._ports:
+            holder.close()
         if (self.path / "containers").exists():
             remove_containers(self.path.name)
         shutil.rmtree(self.path, ignore_errors=True)

@@ -1,13 +1,10 @@
 """What a RabbitMQ or a PostgreSQL can be asked to do, whatever serves it."""
 
-import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from tallyho_backing_services.errors import NotControllableError
@@ -123,25 +120,3 @@ class PrivateServer:
             if process.wait(timeout=0.05) is not None or time.monotonic() > deadline:
                 process.kill()
                 raise self._run.failure(f"{self.program.name} did not start", self.program.name)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on, below those that the kernel gives to outgoing connections.
-
-    A server's port may not be one of those: while it restarts, a client's connection could take it, even one to itself.
-    """
-    first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    below = range(max(1024, min(20_000, first_ephemeral - 5_000)), first_ephemeral)
-    choice = below if len(below) >= 1000 else range(20_000, 32_000)
-    while True:
-        if is_free(port := secrets.choice(choice)):
-            return port
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on that port of 127.0.0.1."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True

@@ -7,6 +7,7 @@ from typing import Any
 
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, schema_address
 from tallyho_contracts.registry import COMMANDS, EVENTS, MessageType
+from tallyho_contracts.registry import REPLIES as REPLY_EXCHANGE
 from tallyho_contracts.schemas import Schema, envelope_schema, shared_schemas
 
 BINDING_VERSION = "0.3.0"
@@ -41,7 +42,7 @@ _ROUTES = {
 # A gateway hears of new pages too, while it has clients of the old system.
 _OF_NEW_PAGES = Route(("crawler",), ("job-tracker", "ws-gateway"))
 _ROUTES_OF_TYPES = {
-    "job.log.v1": Route(("job-tracker", "crawler"), ("ws-gateway",), per_job=True),
+    "job.log.v1": Route(("job-tracker", "crawler"), ("job-tracker", "ws-gateway"), per_job=True),
     "crawl.started.v1": _OF_NEW_PAGES,
     "page.finished.v1": _OF_NEW_PAGES,
 }
@@ -52,7 +53,8 @@ come as a CloudEvents JSON batch (`{BATCH_CONTENT_TYPE}`: an array of events of 
 waiting; receivers take both. Requests and replies always come alone.
 
 The AMQP properties `type` and `message_id` repeat the event's type and id (of a batch: its first id). A request names
-its reply queue in `reply_to`, and its reply carries the same `correlation_id`.
+its reply queue in `reply_to`; its reply is published to `{REPLY_EXCHANGE}` with that name as the routing key, and
+carries the same `correlation_id`.
 """
 
 
@@ -112,7 +114,8 @@ def _channel(row: MessageType) -> Part:
 def _reply_channel(replies: list[MessageType]) -> Part:
     return {
         "address": None,
-        "description": "The exclusive queue that a request names in its property `reply_to`.",
+        "description": f"The exclusive queue that a request names in its property `reply_to`, bound to the exchange"
+        f" `{REPLY_EXCHANGE}` with its own name.",
         "messages": {row.name: _ref("components", "messages", row.name) for row in replies},
         "bindings": _amqp({"is": "queue", "queue": {"durable": False, "exclusive": True}}),
     }

@@ -56,7 +56,9 @@ def schema_address(type_: str) -> str:
     return f"tallyho:/schemas/{type_}.json"
 
 
-def new_event(data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID, time: datetime) -> Event[DataT]:
+def new_event(
+    data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID, time: datetime, traceparent: str | None = None
+) -> Event[DataT]:
     """Wrap `data` in its envelope; the schema's address follows from the type."""
     return event_model(type(data))(
         id=id_,
@@ -65,5 +67,6 @@ def new_event(data: DataT, *, type_: str, id_: UUID, source: str, subject: UUID,
         subject=subject,
         time=time,
         dataschema=schema_address(type_),
+        traceparent=traceparent,
         data=data,
     )

@@ -17,9 +17,10 @@ class LogLevel(StrEnum):
 
 
 class JobLog(Message):
-    """`job.log.v1`, crawler and job-tracker to gateways, and the payload of `job_log` to clients: one line about a job.
+    """`job.log.v1`, crawler and job-tracker to job-tracker and gateways: one line about a job.
 
-    Lines may be missing: a job that has much to say is cut short, and says how many lines were left out.
+    It is the payload of `job_log` to clients, too. Lines may be missing: a job that has much to say is cut short, and
+    says how many lines were left out.
     """
 
     job_id: UUID
@@ -29,3 +30,16 @@ class JobLog(Message):
     fields: dict[Text, Text | int | float | bool | None] = Field(
         default={}, description="What the line is about, for programs: `url`, `reason`, `status_code`, …"
     )
+
+
+class JobLogQuery(Message):
+    """`job.log.tail.v1`, gateway to job-tracker: the newest lines of a job's log that are kept."""
+
+    job_id: UUID
+    limit: int = Field(default=200, ge=1, le=1000)
+
+
+class JobLogTail(Message):
+    """The reply to `job.log.tail.v1`. Of each job so many lines are kept as the tracker says; older ones are gone."""
+
+    lines: tuple[JobLog, ...] = Field(description="The oldest first.")

@@ -7,6 +7,7 @@ from tallyho_contracts.event import Message
 
 EVENTS = "tallyho.events"
 COMMANDS = "tallyho.commands"
+REPLIES = "tallyho.replies"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ _ROWS = (
     MessageType("job.documents.v1", documents.DocumentsQuery, COMMANDS, reply="job.documents.reply.v1"),
     MessageType("job.pages.v1", pages.PagesQuery, COMMANDS, reply="job.pages.reply.v1"),
     MessageType("job.summary.v1", jobs.JobSummaryQuery, COMMANDS, reply="job.summary.reply.v1"),
+    MessageType("job.log.tail.v1", logs.JobLogQuery, COMMANDS, reply="job.log.tail.reply.v1"),
     MessageType("document.list.v1", documents.SavedDocumentsQuery, COMMANDS, reply="document.list.reply.v1"),
     MessageType("document.get.v1", documents.DocumentGet, COMMANDS, reply="document.reply.v1"),
     MessageType("document.batch.v1", documents.DocumentsGet, COMMANDS, reply="document.batch.reply.v1"),
@@ -52,6 +54,7 @@ _ROWS = (
     MessageType("job.documents.reply.v1", documents.DocumentList, None),
     MessageType("job.pages.reply.v1", pages.PageList, None),
     MessageType("job.summary.reply.v1", jobs.JobSummary, None),
+    MessageType("job.log.tail.reply.v1", logs.JobLogTail, None),
     MessageType("document.list.reply.v1", documents.SavedDocumentList, None),
     MessageType("document.reply.v1", documents.StoredDocument, None),
     MessageType("document.batch.reply.v1", documents.StoredDocuments, None),

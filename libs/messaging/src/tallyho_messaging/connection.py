@@ -13,6 +13,7 @@ import aio_pika
 from aio_pika.abc import AbstractRobustConnection
 from aio_pika.connection import make_url
 
+from tallyho_messaging.metrics import CONNECTED, RECONNECTS
 from tallyho_messaging.publisher import Publisher
 
 # A dead link is noticed after about three heartbeats; the default of 60 s would mean three minutes.
@@ -37,7 +38,7 @@ async def open_amqp(url: str, *, name: str) -> AsyncIterator[Amqp]:
 
     Closing takes all channels along, and is bounded: a broker that hangs never says goodbye.
     """
-    publishing, consuming = _connection(url, f"{name} publishes"), _connection(url, f"{name} consumes")
+    publishing, consuming = _connection(url, name, "publishes"), _connection(url, name, "consumes")
     try:
         await asyncio.gather(*(each.connect(timeout=CONNECT_TIMEOUT_SECONDS) for each in (publishing, consuming)))
         channel = await publishing.channel(publisher_confirms=True, on_return_raises=True)
@@ -49,12 +50,16 @@ async def open_amqp(url: str, *, name: str) -> AsyncIterator[Amqp]:
             close.cancel()
 
 
-def _connection(url: str, connection_name: str) -> aio_pika.RobustConnection:
+def _connection(url: str, name: str, role: str) -> aio_pika.RobustConnection:
     # Not aio_pika.connect_robust: cancelled while it connects, it would leave its attempts behind, unclosed.
     options: dict[str, Any] = {
         "heartbeat": HEARTBEAT_SECONDS,
         "reconnect_interval": RECONNECT_SECONDS,
         "fail_fast": 0,
     }
-    properties = {"connection_name": connection_name}
-    return aio_pika.RobustConnection(make_url(url, **options), client_properties=properties, **options)
+    properties = {"connection_name": f"{name} {role}"}
+    connection = aio_pika.RobustConnection(make_url(url, **options), client_properties=properties, **options)
+    CONNECTED.labels(role).set_function(connection.connected.is_set)
+    reconnects = RECONNECTS.labels(role)
+    connection.reconnect_callbacks.add(lambda *_: reconnects.inc())
+    return connection

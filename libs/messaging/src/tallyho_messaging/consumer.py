@@ -12,11 +12,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic, time_ns
 from typing import NamedTuple
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
+from tallyho_process.traces import record
 
+from tallyho_messaging import metrics
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
 from tallyho_messaging.lost_links import acknowledge, close_channel, stop_consuming
@@ -32,6 +36,8 @@ BATCH_EVENTS = 2_000
 ATTEMPTS = 3
 FIRST_BACKOFF_SECONDS = 0.2
 LAST_BACKOFF_SECONDS = 5.0
+# Looking for it in the bodies is a tenth of the work of asking each event.
+TRACED = b'"traceparent":"'
 
 
 class StoppedError(Exception):
@@ -78,6 +84,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until `stop` is set, then finish what was received. Any error that escapes must end the process."""
+        metrics.HOLDING.labels(self.queue).set(0)
         channel = await self.amqp.consuming.channel()
         await channel.set_qos(prefetch_count=self.prefetch)
         queue = await channel.declare_queue(self.queue, passive=True)
@@ -148,12 +155,20 @@ class Consumer:
     async def _apply(self, events: Sequence[AnyEvent], received: Sequence[Received]) -> None:
         attempt = 1
         backoff = FIRST_BACKOFF_SECONDS
+        first_try = monotonic()
         while True:
+            started, started_ns = monotonic(), time_ns()
             try:
-                return await self.handle(events)
+                await self.handle(events)
+                if any(TRACED in one.delivery.body for one in received):
+                    trace(events, started_ns)
+                return self._applied(events, monotonic() - started)
             except Exception as error:  # the edge of the loop: hold, split, retry or dead-letter
                 reason = f"{type(error).__name__}: {error}"
-                if self.is_transient(error):
+                kind = "transient" if self.is_transient(error) else "fault"
+                metrics.APPLY_ERRORS.labels(self.queue, kind).inc()
+                if kind == "transient":
+                    metrics.HOLDING.labels(self.queue).set(monotonic() - first_try)
                     log.warning("holding %d events queue=%s error=%s", len(events), self.queue, reason)
                 elif len(events) > 1:
                     await self._apply(events[: len(events) // 2], received)
@@ -165,6 +180,15 @@ class Consumer:
                     attempt += 1
             await self._pause(backoff)
             backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+
+    def _applied(self, events: Sequence[AnyEvent], seconds: float) -> None:
+        """Note it in the metrics: once a batch, since there are tens of thousands of events a second."""
+        metrics.APPLIED.labels(self.queue).inc(len(events))
+        metrics.APPLY_SECONDS.labels(self.queue).observe(seconds)
+        metrics.BATCH_EVENTS.labels(self.queue).observe(len(events))
+        age = (datetime.now(UTC) - events[0].time).total_seconds()
+        metrics.EVENT_AGE.labels(self.queue).observe(max(0.0, age))
+        metrics.HOLDING.labels(self.queue).set(0)
 
     async def _bury(self, delivery: AbstractIncomingMessage, body: bytes, reason: str) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -189,6 +213,13 @@ class Consumer:
 def _origin(event: AnyEvent, received: Sequence[Received]) -> AbstractIncomingMessage:
     """The message that brought an event. Looked for only when it can't be applied, since that is rare."""
     return next(delivery for delivery, items in received if any(item is event for item in items))
+
+
+def trace(events: Sequence[AnyEvent], started_ns: int) -> None:
+    """Add the batch that just ended to the traces of its events that have one."""
+    for event in events:
+        if event.traceparent:
+            record(f"apply {event.type}", event.traceparent, started_ns, job=str(event.subject))
 
 
 def _size(delivery: AbstractIncomingMessage) -> int:

@@ -11,6 +11,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from tallyho_contracts.event import EVENT_CONTENT_TYPE
 
+from tallyho_messaging.metrics import DEAD_LETTERED
 from tallyho_messaging.publisher import Publisher
 from tallyho_messaging.topology import DEAD_LETTERS
 
@@ -37,6 +38,7 @@ async def bury(publisher: Publisher, delivery: AbstractIncomingMessage, queue: s
         },
     )
     await publisher.publish(DEAD_LETTERS, queue, message)
+    DEAD_LETTERED.labels(queue).inc()
 
 
 @dataclass(frozen=True)

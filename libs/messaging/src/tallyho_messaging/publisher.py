@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from uuid import UUID
 
 import aio_pika
@@ -10,6 +11,7 @@ from aio_pika.exceptions import AMQPError
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE
 
 from tallyho_messaging.lost_links import link_errors
+from tallyho_messaging.metrics import PUBLISH_FAILURES, PUBLISH_SECONDS
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 
@@ -59,6 +61,7 @@ class Publisher:
 
         Raises PublishFailedError.
         """
+        started = monotonic()
         try:
             with link_errors():
                 # The bound must include the wait for a connection, which the library's own timeout does not.
@@ -70,6 +73,8 @@ class Publisher:
                     )
                     await target.publish(message, routing_key, mandatory=mandatory)
         except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            PUBLISH_FAILURES.inc()
             raise PublishFailedError(
                 f"{routing_key} to {exchange or 'a queue'}: {error or type(error).__name__}"
             ) from error
+        PUBLISH_SECONDS.observe(monotonic() - started)

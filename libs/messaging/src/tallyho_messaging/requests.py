@@ -4,18 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from tallyho_contracts.event import EVENT_CONTENT_TYPE, Message
-from tallyho_contracts.registry import TYPE_OF
+from tallyho_contracts.registry import REPLIES, TYPE_OF, MessageType
 from tallyho_contracts.replies import ErrorCode, Refused
 
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
 from tallyho_messaging.lost_links import acknowledge, stop_consuming
+from tallyho_messaging.metrics import ASKED, ASKED_SECONDS, SERVED, SERVED_SECONDS
 from tallyho_messaging.publisher import Publisher, PublishFailedError
 from tallyho_messaging.wire import AnyEvent, Malformed, decode, event_of
 
@@ -53,6 +55,7 @@ class Requester:
         requester = cls(amqp, f"{amqp.name}.replies.{uuid4()}")
         channel = await amqp.consuming.channel()
         queue = await channel.declare_queue(requester._reply_to, exclusive=True)
+        await queue.bind(REPLIES, requester._reply_to)
         await queue.consume(requester._receive, no_ack=True)
         yield requester
 
@@ -63,6 +66,21 @@ class Requester:
         Raises RequestRefused, or RequestTimedOut after `timeout` seconds, when the broker drops a request nobody took.
         """
         row = TYPE_OF[type(data)]
+        started = monotonic()
+        try:
+            reply = await self._request(row, data, subject, timeout)
+        except RequestRefused as refusal:
+            ASKED.labels(row.name, refusal.refused.code).inc()
+            raise
+        except RequestTimedOut:
+            ASKED.labels(row.name, "timed_out").inc()
+            raise
+        finally:
+            ASKED_SECONDS.labels(row.name).observe(monotonic() - started)
+        ASKED.labels(row.name, "ok").inc()
+        return reply
+
+    async def _request(self, row: MessageType, data: Message, subject: UUID, seconds: float) -> Any:
         event = event_of(data, source=self._amqp.name, subject=subject)
         message = aio_pika.Message(
             event.model_dump_json().encode(),
@@ -71,15 +89,15 @@ class Requester:
             message_id=str(event.id),
             correlation_id=str(event.id),
             reply_to=self._reply_to,
-            expiration=timeout,
+            expiration=seconds,
         )
         reply = self._waiting[str(event.id)] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._amqp.publisher.publish(row.exchange or "", row.name, message)
                 return await reply
         except (TimeoutError, PublishFailedError) as error:
-            raise RequestTimedOut(f"no answer to {row.name} within {timeout:g} s") from error
+            raise RequestTimedOut(f"no answer to {row.name} within {seconds:g} s") from error
         finally:
             del self._waiting[str(event.id)]
 
@@ -132,8 +150,12 @@ class _Responder:
 
     async def respond(self, message: AbstractIncomingMessage) -> None:
         [item] = decode(message.body, EVENT_CONTENT_TYPE, message.type)
+        type_ = "malformed" if isinstance(item, Malformed) else item.type
+        started = monotonic()
         try:
             reply = await self._reply_to(message, item)
+            SERVED_SECONDS.labels(type_).observe(monotonic() - started)
+            SERVED.labels(type_, reply.code if isinstance(reply, Refused) else "ok").inc()
             if message.reply_to:
                 await self._send(message, reply, item)
         except PublishFailedError as error:
@@ -167,5 +189,5 @@ class _Responder:
             message_id=str(event.id),
             correlation_id=request.correlation_id,
         )
-        # Not mandatory: whoever asked may be gone.
-        await self._publisher.publish("", request.reply_to or "", message, mandatory=False)
+        # Not mandatory: whoever asked may be gone. Not the default exchange, through which every queue can be reached.
+        await self._publisher.publish(REPLIES, request.reply_to or "", message, mandatory=False)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
-from tallyho_contracts.registry import COMMANDS, EVENTS
+from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 
 DEAD_LETTERS = "tallyho.dead-letters"
 
 TRACKER_EVENTS = "job-tracker.events"
 TRACKER_COMMANDS = "job-tracker.commands"
+TRACKER_LOGS = "job-tracker.logs"
 CRAWLER_COMMANDS = "crawler.commands"
 CRAWLER_REQUESTS = "crawler.requests"
 
@@ -28,18 +29,21 @@ LOOKS_AT_DEAD_LETTERS = 2**31 - 1
 class WorkQueue:
     """A durable quorum queue of one service, and which routing keys of which exchange reach it.
 
-    Requests that nobody took in time are dropped: whoever asked was told, and they are no dead letters.
+    Requests that nobody took in time are dropped: whoever asked was told, and they are no dead letters. Nor are the
+    oldest messages of a queue with a `length`, when more come than are taken.
     """
 
     name: str
     exchange: str
     binding_keys: tuple[str, ...]
     holds_requests: bool = False
+    length: int | None = None
 
 
 WORK_QUEUES = (
     WorkQueue(TRACKER_EVENTS, EVENTS, ("document.#", "page.#", "crawl.#")),
     WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",), holds_requests=True),
+    WorkQueue(TRACKER_LOGS, EVENTS, ("job.log.#",), length=10_000),
     WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
     WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",), holds_requests=True),
 )
@@ -49,7 +53,7 @@ async def declare(url: str) -> None:
     """Declare exchanges, work queues and the dead-letter queue at `url`; changes nothing that is there."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
-        for exchange in (EVENTS, COMMANDS, DEAD_LETTERS):
+        for exchange in (EVENTS, COMMANDS, REPLIES, DEAD_LETTERS):
             await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         dead_letters = await channel.declare_queue(
             DEAD_LETTERS,
@@ -62,20 +66,28 @@ async def declare(url: str) -> None:
 
 
 async def _declare_work_queue(channel: AbstractChannel, queue: WorkQueue) -> None:
-    kept = {
-        "x-dead-letter-exchange": DEAD_LETTERS,
-        # At least once needs reject-publish; otherwise the broker silently falls back to at most once.
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
     declared = await channel.declare_queue(
         queue.name,
         durable=True,
         arguments={
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
-            **({} if queue.holds_requests else kept),
+            **_overflow(queue),
         },
     )
     for key in queue.binding_keys:
         await declared.bind(queue.exchange, key)
+
+
+def _overflow(queue: WorkQueue) -> dict[str, str | int]:
+    """What becomes of messages that the queue does not hold."""
+    if queue.holds_requests:
+        return {}
+    if queue.length is not None:
+        return {"x-max-length": queue.length, "x-overflow": "drop-head"}
+    return {
+        "x-dead-letter-exchange": DEAD_LETTERS,
+        # At least once needs reject-publish; otherwise the broker silently falls back to at most once.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }

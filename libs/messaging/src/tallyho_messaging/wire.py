@@ -23,11 +23,19 @@ class Malformed:
     reason: str
 
 
-def event_of(data: Message, *, source: str, subject: UUID, time: datetime | None = None) -> AnyEvent:
+def event_of(
+    data: Message, *, source: str, subject: UUID, time: datetime | None = None, traceparent: str | None = None
+) -> AnyEvent:
     """Wrap `data` in a new event of its registered type."""
     name = TYPE_OF[type(data)].name
     return new_event(
-        data, type_=name, id_=uuid4(), source=f"/{source}", subject=subject, time=time or datetime.now(UTC)
+        data,
+        type_=name,
+        id_=uuid4(),
+        source=f"/{source}",
+        subject=subject,
+        time=time or datetime.now(UTC),
+        traceparent=traceparent,
     )
 
 

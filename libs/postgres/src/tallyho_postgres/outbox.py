@@ -6,7 +6,7 @@ process: rows wait in memory for less than their lease, and the sweeper takes ex
 
 Each service creates the table in its own schema:
     CREATE TABLE outbox (event_id uuid PRIMARY KEY, exchange text, routing_key text, type text, body bytea,
-        leased_until timestamptz, attempts int DEFAULT 0, last_error text)
+        leased_until timestamptz, attempts int DEFAULT 0, last_error text, created_at timestamptz DEFAULT now())
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
-from tallyho_postgres import named_sql
+from tallyho_postgres import metrics, named_sql
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Connection, Pool
 
@@ -132,7 +132,10 @@ class Relay:
             ids = [event.event_id for event in batch]
             if result is None:
                 confirmed.extend(ids)
+                metrics.BATCH_EVENTS.observe(len(ids))
+                metrics.PUBLISHED.inc(len(ids))
             elif isinstance(result, Exception):
+                metrics.FAILED.inc(len(ids))
                 log.warning("%d events not published, later again type=%s error=%s", len(ids), batch[0].type, result)
                 await self._pool.execute(SQL["back_off"], ids, str(result)[:500])
             else:

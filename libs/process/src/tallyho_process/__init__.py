@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tallyho_process.logs import set_up_logging
+
 LEAVING_SECONDS = 3.0
 # An orchestrator kills after 30 s. What is not done by then waits for a server that does not answer.
 DRAIN_SECONDS = 25.0
@@ -80,12 +82,15 @@ def run_process(
 ) -> int:
     """Run `main` with logging to standard error, on asyncio's own loop unless another is given; returns the exit code.
 
+    LOG_FORMAT=json makes each line of the log a JSON object.
     Bad settings give one line and 2. Any other error ends the process with 1: the orchestrator starts it again, and a
     process with one dead loop would look alive.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
+    try:
+        set_up_logging()
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # there is no log yet
+        return 2
     code = 1
     leaving = threading.Timer(LEAVING_SECONDS, lambda: os._exit(code))
     leaving.daemon = True

@@ -11,19 +11,24 @@ from uuid import uuid4
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
+from tallyho_messaging.queue_lengths import watch_queues
 from tallyho_messaging.requests import serve
 from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.errors import is_transient
-from tallyho_postgres.migrations import migrate
+from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
+from tallyho_postgres.sampling import outbox_of, sample
 from tallyho_process import run_process, stop_on_signal, stoppable_start
+from tallyho_process.health import Health
+from tallyho_process.traces import tracing
 
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
 from crawler.handlers import on_commands
 from crawler.known_urls import KnownUrls
+from crawler.metrics import look_at_frontier
 from crawler.politeness import Politeness
 from crawler.requests import answer
 from crawler.settings import Settings
@@ -47,7 +52,10 @@ async def run() -> None:
     )
     with stop_on_signal() as stop:
         async with AsyncExitStack() as opened:
+            health = Health(SOURCE)
             async with stoppable_start(stop):
+                await opened.enter_async_context(health.serving(settings))
+                await opened.enter_async_context(tracing(SOURCE))
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
@@ -67,6 +75,9 @@ async def run() -> None:
                 loops.create_task(
                     serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)
                 )
+                loops.create_task(watch_queues(amqp, [CRAWLER_COMMANDS, CRAWLER_REQUESTS], stop))
+                loops.create_task(sample(pool, [outbox_of(SCHEMA), look_at_frontier], stop))
+                health.ready(lambda: not stop.is_set())
                 log.info("ready")
                 await worker.run()
                 # Last, so that what the worker committed while stopping is still published.
@@ -75,7 +86,7 @@ async def run() -> None:
 
 async def run_migrations() -> None:
     """Bring the schema up to date."""
-    applied = await migrate(Settings().database_url, package=SCHEMA, schema=SCHEMA)
+    applied = await prepare(MigrationSettings(), package=SCHEMA, schema=SCHEMA)
     log.info("migrated schema=%s applied=%s", SCHEMA, ",".join(applied) or "nothing")
 
 

@@ -17,10 +17,10 @@ from crawler.frontier import FoundPage, QueuedPage, Visit
 SOURCE = "crawler"
 
 
-def crawl_event(data: Message, job_id: UUID, now: datetime) -> OutboxEvent:
+def crawl_event(data: Message, job_id: UUID, now: datetime, traceparent: str | None = None) -> OutboxEvent:
     """`data` as an event about job `job_id`, addressed to the exchange of its type."""
     row = TYPE_OF[type(data)]
-    event = event_of(data, source=SOURCE, subject=job_id, time=now)
+    event = event_of(data, source=SOURCE, subject=job_id, time=now, traceparent=traceparent)
     return OutboxEvent(event.id, row.exchange or "", row.name, row.name, event.model_dump_json().encode())
 
 
@@ -50,7 +50,7 @@ def document_saved(visit: Visit, change: Change, now: datetime) -> list[OutboxEv
         change=change,
         timestamp=now,
     )
-    return [crawl_event(data, page.lane.job_id, now)]
+    return [crawl_event(data, page.lane.job_id, now, visit.traceparent)]
 
 
 def page_finished(
@@ -72,7 +72,7 @@ def page_finished(
         job_pages=job_pages,
         timestamp=now,
     )
-    return crawl_event(data, page.lane.job_id, now)
+    return crawl_event(data, page.lane.job_id, now, visit.traceparent)
 
 
 def spawned_pages(found: Sequence[FoundPage]) -> tuple[SpawnedPage, ...]:

@@ -104,6 +104,8 @@ class Visit:
     status_code: int | None = None
     document: DocumentContent | KeptDocument | None = None
     redirect_to: str | None = None
+    # Of the trace of this page, when that is kept.
+    traceparent: str | None = None
     links: Links = Links()
     lists: tuple[str, ...] = ()
     listed: tuple[Entry, ...] = ()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from time import time_ns
 from uuid import UUID
 
 from tallyho_contracts.crawls import (
@@ -21,8 +22,9 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
+from tallyho_process.traces import record
 
-from crawler import store, urls
+from crawler import metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -84,7 +86,7 @@ def _pages(claimed: Sequence[tuple[Lane, list[QueuedPage]]]) -> list[QueuedPage]
 
 async def on_work(deps: Deps, work: Work) -> None:
     """Close the visited pages, save their documents, add what they found to the frontier, and tell of it all."""
-    now = deps.now()
+    now, started_ns = deps.now(), time_ns()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
@@ -117,6 +119,10 @@ async def on_work(deps: Deps, work: Work) -> None:
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
     deps.relay.offer(events)
+    metrics.closed(closed)
+    for visit in closed:
+        if visit.traceparent:
+            record("save page", visit.traceparent, started_ns, job=str(visit.page.lane.job_id))
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)

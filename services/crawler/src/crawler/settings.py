@@ -1,10 +1,11 @@
 """What an operator sets, from the environment."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+from tallyho_process.settings import ProcessSettings
 
 
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """The crawler's settings; the names, in capitals and with `CRAWLER_` before them, are environment variables."""
 
     model_config = SettingsConfigDict(env_prefix="CRAWLER_")

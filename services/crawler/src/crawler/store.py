@@ -345,3 +345,8 @@ def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, 
 
 def _json(value: object) -> str:
     return to_json(value).decode()
+
+
+async def measure_frontier(connection: Connection) -> dict[str, int]:
+    """How many pages are still to be fetched, by state."""
+    return {row["state"]: row["pages"] for row in await connection.fetch(SQL["measure_frontier"])}

@@ -6,16 +6,18 @@ Grouping is what makes the database nearly free: a lane's pages are committed to
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import ceil
-from time import monotonic
+from time import monotonic, time_ns
 from uuid import UUID, uuid4
 
+from opentelemetry.trace import use_span
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
+from tallyho_process.traces import traceparent_of, tracer
 
-from crawler import store
+from crawler import metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
@@ -54,6 +56,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is set; then finish the pages under way, within a bound, and leave the rest to others."""
+        metrics.LANES.set_function(lambda: len(self._lanes))
         async with asyncio.TaskGroup() as loops:
             beating = loops.create_task(self._keep_alive())
             loops.create_task(self._commit_groups())
@@ -123,12 +126,12 @@ class Worker:
             log.error("a lane was left because of a fault", exc_info=error)
 
     async def _serve(self, lane: Lane, pages: Sequence[QueuedPage]) -> None:
-        until = monotonic() + TENURE_SECONDS
+        until, claimed_ns = monotonic() + TENURE_SECONDS, time_ns()
         try:
             for page in pages:
                 if self.stop.is_set() or monotonic() > until:
                     break
-                done = await self._visit(page)
+                done = await self._traced_visit(page, claimed_ns)
                 if done is None:
                     break
                 self._note(done)
@@ -136,15 +139,25 @@ class Worker:
             self._work.served.append(lane)
             self._ready.set()
 
+    async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
+        """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
+        attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": page.url}
+        span = tracer.start_span("crawl page", attributes=attributes, start_time=claimed_ns)
+        with use_span(span, end_on_exit=True), tracer.start_as_current_span("visit page"):
+            done = await self._visit(page)
+        traceparent = traceparent_of(span)
+        return replace(done, traceparent=traceparent) if traceparent and isinstance(done, Visit) else done
+
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
-            done = await self.visitor.visit(page)
+            with metrics.VISIT_SECONDS.time():
+                done = await self.visitor.visit(page)
             return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
         except Exception as error:
             if is_transient(error):
-                log.warning("a page is left for later url=%s error=%s", page.url, error)
+                log.warning("a page is left for later job=%s url=%s error=%s", page.lane.job_id, page.url, error)
                 return None
-            log.exception("a page could not be visited page=%s", page.page_id)
+            log.exception("a page could not be visited job=%s page=%s", page.lane.job_id, page.page_id)
             return Visit(page, Outcome.FAILED, "internal_error")
 
     def _note(self, done: Visit | Postponed) -> None:
@@ -152,6 +165,7 @@ class Worker:
             self._work.visits.append(done)
         else:
             self._work.postponed.append(done)
+            metrics.POSTPONED.inc()
         if len(self._work.visits) >= GROUP_PAGES:
             self._ready.set()
 
@@ -170,15 +184,18 @@ class Worker:
     async def _commit(self, work: Work) -> None:
         while True:
             try:
-                return await on_work(self.deps, work)
+                with metrics.COMMIT_SECONDS.time():
+                    return await on_work(self.deps, work)
             except Exception as error:
+                metrics.COMMIT_ERRORS.labels("transient" if is_transient(error) else "fault").inc()
                 if is_transient(error):
                     log.warning("%d pages wait to be saved error=%s", len(work.visits), error)
                 elif len(work.visits) > 1:
                     return await self._commit_halves(work)
                 elif work.visits and work.visits[0].reason != "internal_error":
-                    log.exception("a page can't be saved page=%s", work.visits[0].page.page_id)
-                    work.visits = [Visit(work.visits[0].page, Outcome.FAILED, "internal_error")]
+                    page = work.visits[0].page
+                    log.exception("a page can't be saved job=%s page=%s", page.lane.job_id, page.page_id)
+                    work.visits = [Visit(page, Outcome.FAILED, "internal_error")]
                     continue
                 else:
                     raise

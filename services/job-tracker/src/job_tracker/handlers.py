@@ -11,7 +11,7 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres import outbox
 from tallyho_postgres.pool import Connection
 
-from job_tracker import store
+from job_tracker import metrics, store
 from job_tracker.batches import Batch, reduce_events
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
@@ -35,13 +35,18 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
         stops = cancels(steps, changed, now)
         await outbox.add(connection, stops)
     deps.relay.offer(stops)
+    traced = {event.subject: event.traceparent for event in events if event.traceparent}
+    deps.causes.update({job.job_id: traced[job.job_id] for job in changed if job.job_id in traced})
     deps.progress.announce(changed)
+    metrics.DOCUMENTS.inc(sum(counted.values()))
     for before, after in steps:
         tell(deps, before, after)
 
 
 def tell(deps: Deps, before: Job, after: Job) -> None:
     """Tell people who watch that a job has another status."""
+    if after.status is not before.status and after.status.is_terminal:
+        metrics.ENDED.labels(after.status).inc()
     if line := status_line(before, after):
         deps.say(after.job_id, *line)
 

@@ -16,7 +16,7 @@ from tallyho_messaging.publisher import PublishFailedError
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Connection, Pool
 
-from job_tracker import store
+from job_tracker import metrics, store
 from job_tracker.rules import Job, job_state
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ class Progress:
                 raise result
             else:
                 published += jobs
+                metrics.STATES.inc(len(jobs))
                 self._not_before |= dict.fromkeys((job.job_id for job in jobs), monotonic() + INTERVAL_SECONDS)
         if terminal := [job.job_id for job in published if job.status.is_terminal]:
             await self._database(lambda connection: store.mark_announced(connection, terminal))

@@ -22,7 +22,7 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
-from tallyho_contracts.logs import LogLevel
+from tallyho_contracts.logs import JobLogQuery, JobLogTail, LogLevel
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
@@ -55,6 +55,8 @@ async def answer(deps: Deps, event: AnyEvent) -> Message:
             reply = await get_job(deps, job_id)
         case JobSummaryQuery(job_id=job_id):
             reply = await summarize_job(deps, job_id)
+        case JobLogQuery() as query:
+            reply = await read_log(deps, query)
         case JobsQuery() as query:
             reply = await list_jobs(deps, query)
         case DocumentsQuery() as query:
@@ -150,6 +152,14 @@ async def summarize_job(deps: Deps, job_id: UUID) -> JobSummary:
         pages = await store.pages_by_reason(connection, job_id)
         documents = await store.sample_documents(connection, job_id, steps=SUMMARY_STEPS)
     return JobSummary(pages=tuple(pages), documents=tuple(documents))
+
+
+async def read_log(deps: Deps, query: JobLogQuery) -> JobLogTail:
+    """The newest lines of a job's log that are kept."""
+    await get_job(deps, query.job_id)
+    async with deps.pool.acquire() as connection:
+        lines = await store.log_tail(connection, query.job_id, limit=query.limit)
+    return JobLogTail(lines=tuple(lines))
 
 
 async def list_jobs(deps: Deps, query: JobsQuery) -> JobList:

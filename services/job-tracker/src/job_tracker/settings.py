@@ -1,10 +1,11 @@
 """What an operator sets, from the environment."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+from tallyho_process.settings import ProcessSettings
 
 
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """The tracker's settings; every name is an environment variable."""
 
     model_config = SettingsConfigDict(env_prefix="TRACKER_")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, JobCreate, JobStatus, PagesByReason, WaitingPage
+from tallyho_contracts.logs import JobLog
 from tallyho_contracts.pages import Page, PageState
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -172,10 +173,42 @@ async def report_silent_jobs(connection: Connection, *, before: datetime, at: da
     return [_job(row) for row in await connection.fetch(SQL["report_silent_jobs"], before, at)]
 
 
+class LiveJobs(NamedTuple):
+    """How many live jobs are in one status, how many of them are silent, and how many pages these miss."""
+
+    jobs: int
+    stalled: int
+    missing_pages: int
+
+
+async def measure_live_jobs(connection: Connection) -> dict[JobStatus, LiveJobs]:
+    """The figures of live jobs, by their status."""
+    rows = await connection.fetch(SQL["measure_live_jobs"])
+    return {JobStatus(row["status"]): LiveJobs(row["jobs"], row["stalled"], row["missing_pages"]) for row in rows}
+
+
 async def waiting_pages(connection: Connection, job_id: UUID) -> list[WaitingPage]:
     """Some of the pages that a job waits for, running ones first."""
     rows = await connection.fetch(SQL["waiting_pages"], job_id)
     return [WaitingPage(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
+
+
+async def keep_log_lines(connection: Connection, lines: Mapping[UUID, JobLog], *, most: int) -> None:
+    """Add lines of logs, by the ids of their events, and forget what is older than the newest `most` of their jobs."""
+    if not lines:
+        return
+    columns = [
+        (line.job_id, line.timestamp, event_id, line.level.value, line.message, _json(line.fields))
+        for event_id, line in lines.items()
+    ]
+    await connection.execute(SQL["add_log_lines"], *map(list, zip(*columns, strict=True)))
+    await connection.execute(SQL["trim_logs"], list({line.job_id for line in lines.values()}), most)
+
+
+async def log_tail(connection: Connection, job_id: UUID, *, limit: int) -> list[JobLog]:
+    """The newest lines of a job's log, the oldest of them first."""
+    rows = await connection.fetch(SQL["log_tail"], job_id, limit)
+    return [JobLog(**{**row, "fields": from_json(row["fields"])}) for row in rows]
 
 
 async def live_jobs(connection: Connection) -> list[Job]:

@@ -12,6 +12,8 @@ from datetime import date
 import uvloop
 from aiohttp import web
 from tallyho_process import run_process, spare_the_collector, stop_on_signal
+from tallyho_process.health import Health
+from tallyho_process.traces import tracing
 
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.hub import Hub
@@ -47,8 +49,10 @@ async def run() -> None:
         logs=logs,
         options=options,
     )
+    health = Health("ws-gateway")
+    health.ready(lambda: readiness.ready)
     with stop_on_signal() as stop:
-        async with asyncio.TaskGroup() as loops:
+        async with health.serving(settings), tracing("ws-gateway"), asyncio.TaskGroup() as loops:
             following = loops.create_task(tracker.follow(settings.amqp_url))
             async with serving(app, listener) as url:
                 spare_the_collector()

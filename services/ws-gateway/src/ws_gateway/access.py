@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ws_gateway.closing import FORBIDDEN, UNAUTHORIZED, Closing
 from ws_gateway.connection import CLOSE_SECONDS
 from ws_gateway.keys import TICKET_SECONDS, Key, KeyRing, Scope, Tickets
+from ws_gateway.metrics import CLOSED
 from ws_gateway.problems import ProblemError
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -90,6 +91,7 @@ async def close_at_once(request: web.Request, closing: Closing) -> web.WebSocket
     """Accept a WebSocket only to say why it can't be had."""
     ws = web.WebSocketResponse(protocols=offered_protocols(request), compress=False, timeout=CLOSE_SECONDS)
     await ws.prepare(request)
+    CLOSED.labels(str(closing.code)).inc()
     await ws.close(code=closing.code, message=closing.text(), drain=False)
     return ws
 

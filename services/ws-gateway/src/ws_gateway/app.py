@@ -23,6 +23,7 @@ from ws_gateway.hub import Hub
 from ws_gateway.keys import KeyRing, Tickets
 from ws_gateway.limits import Limits, Places
 from ws_gateway.logs import LogBook
+from ws_gateway.metrics import measure_requests
 from ws_gateway.phases import Phases
 from ws_gateway.problems import MAX_BODY_BYTES, ProblemError, answer_problems
 from ws_gateway.sockets import CONNECTIONS, STOPPING
@@ -77,7 +78,8 @@ def build_app(
     """Wire the gateway's routes to the hub and the tracker."""
     options = options or Options()
     app = web.Application(
-        middlewares=[firecrawl_api.answer_failures, answer_problems, check_access], client_max_size=MAX_BODY_BYTES
+        middlewares=[measure_requests, firecrawl_api.answer_failures, answer_problems, check_access],
+        client_max_size=MAX_BODY_BYTES,
     )
     app[ACCESS] = Access(options.keys, Tickets(options.ticket_secret), options.origins)
     app[ASK] = ask

@@ -8,6 +8,7 @@ from uuid import UUID
 from tallyho_contracts.jobs import JobState
 
 from ws_gateway import frames
+from ws_gateway.metrics import FRAMES_DROPPED
 
 FLUSH_SECONDS = 0.1
 # Of what can't be replaced by something newer: items and log lines.
@@ -15,12 +16,13 @@ MAX_QUEUED_BYTES = 256 * 1024
 
 
 class Latest:
-    """A job's state at one revision; encoded once, and only if somebody takes it."""
+    """A job's state at one revision; encoded once, and only if somebody takes it, which `on_taken` is told."""
 
-    __slots__ = ("_frame", "is_final", "job_id", "revision", "state")
+    __slots__ = ("_frame", "_on_taken", "is_final", "job_id", "revision", "state")
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, on_taken: Callable[[], None] | None = None) -> None:
         self.state = state
+        self._on_taken = on_taken
         self.job_id = state.job_id
         self.revision = state.revision
         self.is_final = state.status.is_terminal
@@ -31,6 +33,8 @@ class Latest:
         """The bytes to write, the same for every client."""
         if self._frame is None:
             self._frame = frames.on_the_wire(frames.progress(self.state))
+            if self._on_taken:
+                self._on_taken()
         return self._frame
 
 
@@ -174,6 +178,7 @@ class Client:
         self.queue.append(frame)
         self.queued_bytes += len(frame)
         if self.queued_bytes > MAX_QUEUED_BYTES:
+            FRAMES_DROPPED.inc(len(self.queue))
             self.clear()
             self.is_flooded = urgent = True
         self.default.wake(urgent=urgent)

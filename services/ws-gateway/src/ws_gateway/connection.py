@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from aiohttp import WSMsgType, web
 
-from ws_gateway import frames
+from ws_gateway import frames, metrics
 from ws_gateway.clients import Client, Pace
 from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
 from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds, is_one_of_many
@@ -133,6 +133,7 @@ class Connection:
         """Begin to close with a reason; bounded, whatever the client does. What was to be sent is forgotten."""
         if self._closing is None:
             self._hub.leave(self.client)
+            metrics.CLOSED.labels(str(closing.code)).inc()
             self._closing = self._loop.create_task(self._close(closing))
         return self._closing
 
@@ -164,6 +165,7 @@ class Connection:
         if self._closing or self._ws.closed or self._transport.is_closing():
             return
         if self.client.is_flooded:
+            metrics.SLOW.labels("flooded").inc()
             log.warning("client closed: it takes too little of what it follows")
             self.close(TOO_SLOW)
             return
@@ -175,6 +177,7 @@ class Connection:
         self._stalled_since = None
         if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
             self._sent += len(batch)
+            metrics.FRAMES_SENT.inc(len(batch))
             self._send(b"".join(batch) if len(batch) > 1 else batch[0], unsent)
         if pace.dirty or self.client.queue:
             self._loop.call_later(TICK_SECONDS, self.flush, pace)
@@ -201,6 +204,8 @@ class Connection:
             wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
             self._loop.call_later(wait, self.flush, pace)
         else:
+            metrics.SLOW.labels("stalled").inc()
+            metrics.FRAMES_DROPPED.inc(len(self.client.queue))
             log.warning("client closed: it reads nothing pending=%s", len(pace.dirty))
             self.close(TOO_SLOW)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.hub import Hub
+from ws_gateway.metrics import FRAMES_SENT
 from ws_gateway.phases import TICK_SECONDS, Phase, Phases
 
 FRAMES_AT_ONCE = 256
@@ -73,6 +74,7 @@ class Crowd:
         data = b"".join([latest.frame for latest in states])
         number = len(states)
         behind = [member for member in self._members.values() if not member.write(data, number)]
+        FRAMES_SENT.inc(number * (len(self._members) - len(behind)))
         for member in behind:
             self._waiting[member.client] = self._members.pop(member.client)
             self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])

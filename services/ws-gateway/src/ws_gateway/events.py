@@ -21,6 +21,7 @@ from ws_gateway.http_api import job_id, query
 from ws_gateway.hub import state_of
 from ws_gateway.inputs import EventParameters
 from ws_gateway.limits import NoPlaceError
+from ws_gateway.metrics import CLIENTS
 from ws_gateway.problems import FieldError, ProblemError, invalid
 
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
@@ -46,7 +47,8 @@ async def job_events(request: web.Request) -> web.StreamResponse:
         detail = "There are too many connections; try again later."
         raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_connections", detail) from None
     try:
-        return await _stream(request, deps, job, revision)
+        with CLIENTS.labels("events").track_inprogress():
+            return await _stream(request, deps, job, revision)
     finally:
         deps.places.give_back(*place)
 

@@ -25,6 +25,7 @@ from ws_gateway.frames import Stream
 from ws_gateway.http_api import Ask, job_id
 from ws_gateway.hub import state_of
 from ws_gateway.limits import NoPlaceError
+from ws_gateway.metrics import CLIENTS
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     except NoPlaceError:
         return await close_at_once(request, TOO_MANY_CONNECTIONS)
     try:
-        return await _serve(request, deps, crawl_id)
+        with CLIENTS.labels("firecrawl").track_inprogress():
+            return await _serve(request, deps, crawl_id)
     finally:
         deps.places.give_back(*place)
 

@@ -30,6 +30,7 @@ from tallyho_contracts.jobs import (
     JobSummary,
     JobSummaryQuery,
 )
+from tallyho_contracts.logs import JobLogQuery, JobLogTail
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
@@ -39,6 +40,7 @@ from ws_gateway.inputs import (
     IdempotencyKey,
     JobListParameters,
     JobPath,
+    LogParameters,
     NoParameters,
     PageListParameters,
     SavedDocumentListParameters,
@@ -68,6 +70,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/jobs", list_jobs),
         web.get(job, get_job),
         web.get(f"{job}/summary", summarize_job),
+        web.get(f"{job}/log", read_log),
         web.post(f"{job}/cancel", cancel_job),
         web.post(f"{job}/pause", pause_job),
         web.post(f"{job}/resume", resume_job),
@@ -107,6 +110,13 @@ async def summarize_job(request: web.Request) -> web.Response:
     query(request, NoParameters)
     summary: JobSummary = await request.app[ASK](JobSummaryQuery(job_id=job_id(request)))
     return json_response(summary)
+
+
+async def read_log(request: web.Request) -> web.Response:
+    """Return the newest lines of a job's log, of those that are kept."""
+    parameters = query(request, LogParameters)
+    tail: JobLogTail = await request.app[ASK](JobLogQuery(job_id=job_id(request), limit=parameters.limit))
+    return json_response(tail)
 
 
 async def cancel_job(request: web.Request) -> web.Response:

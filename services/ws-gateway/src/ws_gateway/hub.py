@@ -89,12 +89,15 @@ class Hub:
             self.unsubscribe(client, job_id)
         client.clear()
 
-    def offer(self, state: JobState) -> bool:
-        """Take a state in and have it sent; false if it is not newer than what is known."""
+    def offer(self, state: JobState, on_taken: Callable[[], None] | None = None) -> bool:
+        """Take a state in and have it sent; false if it is not newer than what is known.
+
+        `on_taken` is called when it is first written to a client, unless a newer one comes before.
+        """
         known = self.newest(state.job_id)
         if known and known.revision >= state.revision:
             return False
-        self._tell_watchers(latest := self._remember(state))
+        self._tell_watchers(latest := self._remember(state, on_taken))
         for crowd in self._crowds:
             crowd.offer(latest)
         for client in self._everything:
@@ -257,8 +260,8 @@ class Hub:
         for follower in self._watchers.get(latest.job_id, ()):
             follower.offer(latest)
 
-    def _remember(self, state: JobState) -> Latest:
-        latest = Latest(state)
+    def _remember(self, state: JobState, on_taken: Callable[[], None] | None = None) -> Latest:
+        latest = Latest(state, on_taken)
         self._live.pop(state.job_id, None)
         self._finished.pop(state.job_id, None)
         jobs, most = (self._finished, MAX_FINISHED_JOBS) if latest.is_final else (self._live, MAX_LIVE_JOBS)

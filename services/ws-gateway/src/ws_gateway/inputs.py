@@ -126,6 +126,12 @@ class EventParameters(_Parameters):
     ticket: str | None = Field(default=None, description="In place of a key, for browsers; from `POST /v1/tickets`.")
 
 
+class LogParameters(_Parameters):
+    """The query of `GET /v1/jobs/{job_id}/log`."""
+
+    limit: int = Field(default=200, ge=1, le=1000)
+
+
 class PageListParameters(_Parameters):
     """The query of `GET /v1/jobs/{job_id}/pages`."""
 

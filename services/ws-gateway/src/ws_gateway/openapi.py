@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
+from tallyho_contracts.logs import JobLogTail
 from tallyho_contracts.pages import PageList
 
 from ws_gateway.access import Ticket
@@ -26,6 +27,7 @@ from ws_gateway.inputs import (
     DocumentListParameters,
     EventParameters,
     JobListParameters,
+    LogParameters,
     PageListParameters,
     SavedDocumentListParameters,
     SubmittedJob,
@@ -66,6 +68,10 @@ OPERATIONS = (
     Operation(
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
+    ),
+    Operation(
+        "get", f"{_JOB}/log", "readLog", "The newest lines of a job's log, of the 200 that are kept",
+        {200: JobLogTail}, (404,), query=LogParameters,
     ),
     Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
     Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),

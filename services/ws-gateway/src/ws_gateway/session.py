@@ -6,6 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from tallyho_contracts.jobs import Job, JobGet
+from tallyho_contracts.logs import JobLogQuery, JobLogTail
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
@@ -177,8 +178,8 @@ class Session:
         hub.narrow(client)
         self._deps.logs.subscribe(client, job_id)
         await self._deps.hear(Stream.LOG, job_id)
-        await self._deps.ask(JobGet(job_id=job_id))
-        outcome = Outcome.REPLAYED if self._deps.logs.answer(client, job_id) else Outcome.UP_TO_DATE
+        tail: JobLogTail = await self._deps.ask(JobLogQuery(job_id=job_id))
+        outcome = Outcome.REPLAYED if self._deps.logs.answer(client, job_id, tail.lines) else Outcome.UP_TO_DATE
         return Subscribed(job_id=job_id, stream=Stream.LOG, outcome=outcome)
 
     def _drop(self, stream: Stream, job_id: UUID | None) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import NoDecode
+from tallyho_process.settings import ProcessSettings
 
 from ws_gateway.keys import KeyRing
 
@@ -29,7 +30,7 @@ def _keys_in(file: Path) -> Path:
     return file
 
 
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """The gateway's settings; each comes from the environment variable that is its alias."""
 
     amqp_url: str = Field(pattern=r"^amqps?://", validation_alias="AMQP_URL")

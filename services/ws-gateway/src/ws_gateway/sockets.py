@@ -11,6 +11,7 @@ from ws_gateway.closing import RESTARTING, TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, Connection
 from ws_gateway.deps import DEPS, Deps
 from ws_gateway.limits import NoPlaceError
+from ws_gateway.metrics import CLIENTS, FRAMES_RECEIVED
 from ws_gateway.session import Session
 
 LEGACY_PATH = "/ws"
@@ -32,7 +33,8 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     except NoPlaceError:
         return await close_at_once(request, TOO_MANY_CONNECTIONS)
     try:
-        return await _serve(request, deps)
+        with CLIENTS.labels("websocket").track_inprogress():
+            return await _serve(request, deps)
     finally:
         deps.places.give_back(*place)
 
@@ -72,6 +74,7 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
 
 
 async def _received(session: Session, message: WSMessage) -> None:
+    FRAMES_RECEIVED.inc()
     await session.receive(message.data if message.type is WSMsgType.TEXT else None)
 
 

@@ -18,6 +18,7 @@ from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.requests import Requester, RequestRefused, RequestTimedOut
 from tallyho_messaging.subscription import subscribe
 from tallyho_messaging.wire import AnyEvent
+from tallyho_process.traces import caused_by, tracer
 
 from ws_gateway import frames
 from ws_gateway.bindings import Bindings, key_of, keys_for
@@ -25,6 +26,7 @@ from ws_gateway.frames import Spawn, Stream
 from ws_gateway.http_api import Ask
 from ws_gateway.hub import MAX_LIVE_JOBS, Hub, state_of
 from ws_gateway.logs import LogBook
+from ws_gateway.metrics import STATES
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +128,11 @@ class Tracker:
     def _on_state(self, event: AnyEvent) -> None:
         # A message may bring the states of jobs that nobody here follows: of those, not every state would come.
         if isinstance(event.data, JobState) and self._states.cover(PROGRESS, event.data.job_id):
-            self._hub.offer(event.data)
+            on_taken = None
+            if event.traceparent:
+                attributes = {"job": str(event.data.job_id)}
+                on_taken = tracer.start_span("write state", caused_by(event.traceparent), attributes=attributes).end
+            STATES.labels("yes" if self._hub.offer(event.data, on_taken) else "no").inc()
 
     def _on_line(self, event: AnyEvent) -> None:
         match event.data:

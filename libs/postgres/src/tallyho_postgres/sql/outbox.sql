@@ -23,3 +23,8 @@ UPDATE outbox
 SET leased_until = now() + least(power(2, least(attempts, 3)), 5) * interval '1 second',
     attempts = attempts + 1, last_error = $2
 WHERE event_id = ANY($1::uuid[])
+
+-- name: measure
+-- How many events wait, and for how many seconds the oldest has.
+SELECT count(*) AS events, greatest(0, coalesce(extract(epoch FROM now() - min(created_at)), 0))::float8 AS oldest_seconds
+FROM outbox

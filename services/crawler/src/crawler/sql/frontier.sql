@@ -306,3 +306,17 @@ RETURNING page_id
 -- Drop the URLs of a cancelled job that wait for a place, and its lanes.
 WITH lane AS (DELETE FROM lanes WHERE job_id = $1)
 DELETE FROM waiting WHERE job_id = $1
+
+-- name: measure_frontier
+-- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has
+-- their slot), later (not yet their time, or not their level's turn), due.
+SELECT
+    CASE
+        WHEN jobs.status <> 'running' THEN 'held'
+        WHEN slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now())) THEN 'leased'
+        WHEN queue.not_before > now() OR queue.depth > jobs.level THEN 'later'
+        ELSE 'due'
+    END AS state,
+    count(*) AS pages
+FROM queue JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
+GROUP BY 1

@@ -223,3 +223,33 @@ RETURNING jobs.*
 SELECT page_id, url, state, changed_at AS since FROM pages
 WHERE parent_job_id = $1 AND state < 2
 ORDER BY state DESC, changed_at, page_id LIMIT 20
+
+-- name: measure_live_jobs
+-- One row is a status: how many live jobs are in it, how many of them the watchdog has reported, and how many pages
+-- these miss that the crawler knows. Paused jobs are not silent.
+SELECT status, count(*) AS jobs, count(stalled_since) AS stalled,
+    coalesce(sum(greatest(0, crawler_pages - pending - running - completed - failed - skipped - cancelled))
+        FILTER (WHERE stalled_since IS NOT NULL), 0)::bigint AS missing_pages
+FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL GROUP BY status
+
+-- name: add_log_lines
+-- Keep lines of logs that are not kept yet.
+INSERT INTO log_lines (job_id, logged_at, event_id, level, message, fields)
+SELECT job_id, logged_at, event_id, level, message, fields::json
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+AS line (job_id, logged_at, event_id, level, message, fields)
+ORDER BY job_id, logged_at, event_id ON CONFLICT DO NOTHING
+
+-- name: trim_logs
+-- Forget the lines of these jobs that are older than the newest $2, which may be some that just came.
+DELETE FROM log_lines WHERE ctid = ANY (ARRAY(
+    SELECT older.ctid FROM unnest($1::uuid[]) AS job (id), LATERAL (
+        SELECT ctid FROM log_lines WHERE job_id = job.id ORDER BY logged_at DESC, event_id DESC OFFSET $2
+    ) AS older
+))
+
+-- name: log_tail
+-- The newest $2 lines of a job's log, the oldest of them first.
+SELECT job_id, logged_at AS timestamp, level, message, fields FROM (
+    SELECT * FROM log_lines WHERE job_id = $1 ORDER BY logged_at DESC, event_id DESC LIMIT $2
+) AS tail ORDER BY logged_at, event_id

@@ -32,7 +32,10 @@ export function partsOf(template) {
   return { element, ...parts };
 }
 
-/** Call a function soon, once for all calls until then, and not more often than every so many milliseconds. */
+/**
+ * Call a function soon, once for all calls until then, and not more often than every so many milliseconds.
+ * `now()` calls it at once, `cancel()` not before it is wanted again.
+ */
 export function throttled(ms, call) {
   let timer = 0;
   let last = -Infinity;
@@ -45,6 +48,10 @@ export function throttled(ms, call) {
   soon.cancel = () => {
     clearTimeout(timer);
     timer = 0;
+  };
+  soon.now = () => {
+    clearTimeout(timer);
+    run();
   };
   return soon;
 }

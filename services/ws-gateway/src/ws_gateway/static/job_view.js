@@ -19,6 +19,7 @@ export class JobView {
   #pace = null;
   #stops = [];
   #ticks = 0;
+  #summaries = 0;
 
   constructor({ tallyho, onState, onProblem, confirm, go }) {
     Object.assign(this, { tallyho, onState, onProblem, confirm, go });
@@ -91,15 +92,17 @@ export class JobView {
 
   async #summarize() {
     const id = this.#id;
+    const turn = ++this.#summaries;
     const summary = await this.#get(this.tallyho.summary(id));
-    if (!summary || id !== this.#id) return;
+    if (id !== this.#id || turn !== this.#summaries) return; // a newer one is on its way
+    if (!summary) return this.#summarizeSoon();
     this.plot.add(summary.documents.map(({ saved_at, ordinal }) => ({ at: Date.parse(saved_at), count: ordinal })));
     this.pages.showReasons(summary.pages);
     this.#draw();
     if (this.#state.stalled_since) this.#describe();
   }
 
-  // What can't be read now is read again after the next change or reconnect.
+  // What can't be read now is read again later.
   async #get(answer) {
     try {
       return await answer;
@@ -128,7 +131,9 @@ export class JobView {
     if (!before) this.documents.open(state);
     this.documents.update(state);
     this.pages.update(state);
-    this.#summarizeSoon();
+    // Nothing changes after its end: what was read before that is read again, and at once.
+    if (isTerminal(state)) this.#summarizeSoon.now();
+    else this.#summarizeSoon();
     if (before?.status !== state.status) this.#drawOptions();
     this.onState(state, before);
     this.#drawSoon();

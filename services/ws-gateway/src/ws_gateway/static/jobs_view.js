@@ -143,6 +143,7 @@ export class JobsView {
     byId("jobs-table").setAttribute("aria-rowcount", String(this.#shown.length + 1));
     this.list.show(this.#shown.length, (index) => this.#shown[index], (id) => this.#places.get(id) ?? -1);
     this.#summarize();
+    this.#loadNearTheEnd(); // whoever scrolled to the end while something was being read does not scroll again
   }
 
   #summarize() {

@@ -1,4 +1,9 @@
-// Tallyho's JavaScript client: one file without dependencies, for browsers and for Node.js. See docs/javascript-client.md.
+// Tallyho's JavaScript client, without dependencies, for browsers and for Node.js: this file and http.js beside it.
+// See docs/javascript-client.md.
+
+import { HttpApi, Problem } from "./http.js";
+
+export { Problem };
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
@@ -9,16 +14,8 @@ const TERMINAL = new Set(["completed", "failed", "cancelled"]);
 /** Whether nothing of a job will ever change again. */
 export const isTerminal = (state) => TERMINAL.has(state.status);
 
-/** An answer that is no success. `status` is 0 when nobody answered; `errors` name the fields at fault. */
-export class Problem extends Error {
-  constructor(status, { detail, code, errors = [] } = {}) {
-    super(detail ?? `The gateway answered ${status}.`);
-    Object.assign(this, { status, code, errors });
-  }
-}
-
 /** A gateway: its HTTP API, and one WebSocket that is opened when something is first followed. */
-export class Tallyho {
+export class Tallyho extends HttpApi {
   #socket = null;
   #subscriptions = new Map();
   #state = "idle";
@@ -33,43 +30,11 @@ export class Tallyho {
    * onConnection({state, retryAt, reason}): "connecting"; "live": all that is followed is up to date;
    * "waiting": will try again at `retryAt` (ms); "unauthorized", "closed": will not.
    */
-  constructor({ url = globalThis.location?.origin, key = null, onConnection = () => {}, WebSocket, fetch } = {}) {
-    this.base = new URL(url.endsWith("/") ? url : `${url}/`);
-    this.key = key;
+  constructor({ url, key, fetch, onConnection = () => {}, WebSocket } = {}) {
+    super({ url, key, fetch });
     this.onConnection = onConnection;
     this.WebSocket = WebSocket ?? globalThis.WebSocket;
-    this.fetch = fetch ?? ((...request) => globalThis.fetch(...request));
     globalThis.addEventListener?.("online", () => this.#state === "waiting" && this.reconnect());
-  }
-
-  // HTTP. Each returns what the API answers, or throws a Problem.
-
-  createJob = (job, idempotencyKey = unique()) =>
-    this.request("POST", "v1/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } });
-  jobs = (query = {}) => this.request("GET", "v1/jobs", { query });
-  job = (id) => this.request("GET", `v1/jobs/${id}`);
-  summary = (id) => this.request("GET", `v1/jobs/${id}/summary`);
-  pages = (id, query = {}) => this.request("GET", `v1/jobs/${id}/pages`, { query });
-  documentPage = (id, query = {}) => this.request("GET", `v1/jobs/${id}/documents`, { query });
-  document = (id) => this.request("GET", `v1/documents/${id}`);
-  cancel = (id) => this.request("POST", `v1/jobs/${id}/cancel`);
-  pause = (id) => this.request("POST", `v1/jobs/${id}/pause`);
-  resume = (id) => this.request("POST", `v1/jobs/${id}/resume`);
-
-  async request(method, path, { query = {}, body, headers = {} } = {}) {
-    const url = new URL(path, this.base);
-    for (const [name, value] of Object.entries(query)) if (value != null) url.searchParams.set(name, value);
-    if (this.key) headers = { ...headers, Authorization: `Bearer ${this.key}` };
-    if (body) headers = { ...headers, "Content-Type": "application/json" };
-    let response;
-    try {
-      response = await this.fetch(url, { method, headers, body: body && JSON.stringify(body) });
-    } catch {
-      throw new Problem(0, { detail: "The gateway can't be reached." });
-    }
-    const answer = await response.json().catch(() => null);
-    if (!response.ok) throw new Problem(response.status, answer ?? {});
-    return answer;
   }
 
   // Live. Each returns a function that ends it.
@@ -160,7 +125,7 @@ export class Tallyho {
     const url = new URL("v1/ws", this.base);
     url.protocol = url.protocol.replace("http", "ws");
     try {
-      const ticket = this.key && (await this.#ticket());
+      const ticket = await this.ticket();
       if (ticket) url.searchParams.set("ticket", ticket);
     } catch (problem) {
       if (opening !== this.#opening) return;
@@ -181,15 +146,6 @@ export class Tallyho {
       this.#receive(JSON.parse(data));
     };
     socket.onclose = (event) => this.#lost(event.code, closingOf(event));
-  }
-
-  async #ticket() {
-    try {
-      return (await this.request("POST", "v1/tickets")).ticket;
-    } catch (problem) {
-      if (problem.status === 409) return null; // no keys are configured there
-      throw problem;
-    }
   }
 
   #subscribe(subscription) {
@@ -326,9 +282,6 @@ const keyOf = (stream, jobId) => `${stream} ${jobId ?? "of every job"}`;
 const EVERY_JOB = keyOf("progress", null);
 
 const jittered = (ms) => ms * (0.5 + Math.random() / 2);
-
-// Only a page that came over HTTPS or from this machine has randomUUID.
-const unique = () => globalThis.crypto?.randomUUID?.() ?? Array.from({ length: 4 }, () => Math.random().toString(36).slice(2)).join("");
 
 // The gateway closes with a reason in JSON; proxies and browsers don't.
 function closingOf({ reason }) {
