@@ -44,7 +44,7 @@ async def run() -> None:
     """Wire the crawler and run its loops until a signal; one that dies ends the process."""
     settings = Settings()
     fetcher = Fetcher(
-        user_agent=settings.user_agent,
+        user_agent=settings.user_agent_header,
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
@@ -63,7 +63,9 @@ async def run() -> None:
             now = partial(datetime.now, UTC)
             logs = JobLogs(amqp.publisher, SOURCE, now)
             deps = Deps(pool, relay, now, KnownUrls(), settings.host_concurrency, settings.host_delay, say=logs.say)
-            politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
+            politeness = Politeness(
+                pool, fetcher, user_agent=settings.user_agent_header, host_delay=settings.host_delay
+            )
             visitor = Visitor(pool, fetcher, politeness, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)

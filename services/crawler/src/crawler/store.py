@@ -112,9 +112,23 @@ async def reserve_fetch(connection: Connection, origin: str, *, within: float) -
     return wait
 
 
-async def hold_origin(connection: Connection, origin: str, seconds: float) -> None:
-    """Send nothing more to an origin for some time."""
-    await connection.execute(SQL["hold_origin"], origin, timedelta(seconds=seconds))
+async def hold_origin(
+    connection: Connection, origin: str, *, at_least: float, at_most: float, counts_at_once: bool
+) -> float:
+    """Send nothing more to an origin that is too busy, longer each time in a row; returns for how many seconds."""
+    arguments = origin, timedelta(seconds=at_least), int(counts_at_once), at_most
+    seconds: float | None = await connection.fetchval(SQL["hold_origin"], *arguments)
+    return max(0.0, seconds or 0.0)
+
+
+async def calm_origin(connection: Connection, origin: str) -> None:
+    """Note that an origin that was too busy answers again."""
+    await connection.execute(SQL["calm_origin"], origin)
+
+
+async def rest_slot(connection: Connection, lane: Lane, seconds: float) -> None:
+    """Leave the slot of a leased lane unclaimed for some time, once it is given back."""
+    await connection.execute(SQL["rest_slot"], lane.origin, lane.slot, lane.epoch, timedelta(seconds=seconds))
 
 
 async def get_robots(connection: Connection, origin: str) -> tuple[str, str | None] | None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from time import monotonic
 
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
@@ -58,16 +59,26 @@ class Visitor:
         return visit
 
     async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:
-        if not await self.politeness.turn(page.lane.origin, robots):
+        if not await self.politeness.turn(page.lane, robots):
             return None
         if page.is_list:
             async with self._reading:
-                return await self._ended(page, await self.fetcher.fetch(page.url, first_bytes=MAX_LIST_BYTES))
-        known = page.known
-        if known is None or not page.lane.options.revalidate or known.made_by != made_by(page.lane.options):
-            return await self._ended(page, await self.fetcher.fetch(page.url))
-        result = await self.fetcher.fetch_if_modified(page.url, etag=known.etag, last_modified=known.last_modified)
-        return await self._kept(page) if isinstance(result, NotModified) else await self._ended(page, result)
+                return await self._ended(page, await self._fetched(page))
+        return await self._ended(page, await self._fetched(page))
+
+    async def _fetched(self, page: QueuedPage) -> Result | NotModified:
+        started = monotonic()
+        result = await self._fetch(page)
+        await self.politeness.answered(page.lane, result, monotonic() - started)
+        return result
+
+    async def _fetch(self, page: QueuedPage) -> Result | NotModified:
+        if page.is_list:
+            return await self.fetcher.fetch(page.url, first_bytes=MAX_LIST_BYTES)
+        known, options = page.known, page.lane.options
+        if known is None or not options.revalidate or known.made_by != made_by(options):
+            return await self.fetcher.fetch(page.url)
+        return await self.fetcher.fetch_if_modified(page.url, etag=known.etag, last_modified=known.last_modified)
 
     async def _kept(self, page: QueuedPage) -> Visit | Postponed:
         async with self.pool.acquire() as connection:
@@ -77,9 +88,11 @@ class Visitor:
         return Visit(page, Outcome.COMPLETED, status_code=HTTPStatus.NOT_MODIFIED, document=kept)
 
     async def _ended(  # noqa: PLR0911  # one line for each end
-        self, page: QueuedPage, result: Result
+        self, page: QueuedPage, result: Result | NotModified
     ) -> Visit | Postponed:
         match result:
+            case NotModified():
+                return await self._kept(page)
             case Fetched() if page.is_list:
                 return await self._read_list(page, result)
             case Fetched():
@@ -93,8 +106,6 @@ class Visitor:
             case Failed(status=status) if status in _NO_SUCH_PAGE and (page.is_list or page.known):
                 return Visit(page, Outcome.SKIPPED, "no_list" if page.is_list else "gone", status)
             case Failed():
-                if result.retry_after:
-                    await self.politeness.hold(page.lane.origin, result.retry_after)
                 return self._failed(page, result)
 
     async def _read_list(self, page: QueuedPage, fetched: Fetched) -> Visit:

@@ -22,6 +22,7 @@ WITH due AS (
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
     WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+        AND slots.rests_until <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
         AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
@@ -90,8 +91,31 @@ WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
 RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
 
 -- name: hold_origin
--- Send nothing more to an origin for $2: it said so.
-UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now() + $2::interval) WHERE origin = $1
+-- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
+-- counts if $3 is 1, and $4 seconds are the most. What it answers while it is left alone counts once. Returns for how
+-- many seconds it is left alone.
+WITH known AS (
+    SELECT origin, busy_until > now() AS is_held, CASE
+        WHEN busy_until > now() OR refusals + $3::int = 0 THEN 0
+        ELSE least(2.0 ^ (refusals + $3::int - 1), $4::float8)
+    END AS seconds
+    FROM origins WHERE origin = $1 FOR UPDATE
+), held AS (
+    SELECT origin, is_held, now() + greatest($2::interval, seconds * interval '1 second') AS until FROM known
+)
+UPDATE origins SET
+    refusals = least(CASE WHEN is_held THEN refusals ELSE refusals + 1 END, 20),
+    busy_until = greatest(busy_until, until), next_fetch_at = greatest(next_fetch_at, until)
+FROM held WHERE origins.origin = held.origin
+RETURNING extract(epoch FROM busy_until - now())::float8
+
+-- name: calm_origin
+-- An origin that was too busy answers again.
+UPDATE origins SET refusals = 0 WHERE origin = $1 AND refusals > 0 AND busy_until <= now()
+
+-- name: rest_slot
+-- Leave a slot unclaimed for $4 after a page that took long, if it is still leased under the same epoch.
+UPDATE slots SET rests_until = now() + $4::interval WHERE origin = $1 AND slot = $2 AND epoch = $3
 
 -- name: get_robots
 -- What is known of an origin's robots.txt, while it is fresh.
