@@ -65,8 +65,10 @@ WITH queued AS (UPDATE queue SET not_before = not_before - $1::interval),
     due AS (UPDATE lanes SET due_at = due_at - $1::interval, served_at = served_at - $1::interval),
     held AS (
         UPDATE origins
-        SET next_fetch_at = next_fetch_at - $1::interval, robots_expires_at = robots_expires_at - $1::interval
-    )
+        SET next_fetch_at = next_fetch_at - $1::interval, robots_expires_at = robots_expires_at - $1::interval,
+            busy_until = busy_until - $1::interval
+    ),
+    rested AS (UPDATE slots SET rests_until = rests_until - $1::interval)
 UPDATE workers SET alive_until = alive_until - $1::interval
 """
 

@@ -79,12 +79,15 @@ def make_job(state: JobState) -> Job:
     return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
 
 
-def make_stored(document_id: UUID, url: str = "https://example.com/", content: str = "# Title") -> StoredDocument:
+def make_stored(
+    document_id: UUID, url: str = "https://example.com/", content: str = "# Title", html: str | None = None
+) -> StoredDocument:
     return StoredDocument(
         document_id=document_id,
         url=url,
         title="Title",
         content=content,
+        html=html,
         links=("https://example.com/next",),
         content_hash="0",
         status_code=200,

@@ -163,6 +163,9 @@ def add_crawl_arguments(command: Parser) -> None:
             off = "" if not described["default"] else "no-"
             text = f"Don't: {text[0].lower()}{text[1:]}" if off else text
             rules.add_argument(f"--{off}{flag[2:]}", action="store_const", const=not off, help=text, **given)
+        elif "enum" in described:
+            choices = {"choices": described["enum"], "metavar": "|".join(described["enum"])}
+            rules.add_argument(flag, help=f"{text} (default: {described['default']})", **choices, **given)
         elif described.get("type") == "array":
             value = {"below": "PATH", "url_lists": "URL"}.get(name, "RE")
             rules.add_argument(flag, action="append", metavar=value, help=f"{text} Repeatable.", **given)

@@ -31,6 +31,9 @@ class CrawlRules(TypedDict, total=False):
     robots_tags: bool
     max_failures: int | None
     markdown: bool
+    render: Literal["none", "browser"]
+    keep_html: bool
+    max_host_pages: int | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from tallyho_contracts.event import NO_NUL, Count, Message, SmallCount, Text, Url
 from tallyho_contracts.pages import SpawnedPage
 
+Render = Literal["none", "browser"]
 Pattern = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=1000)]
 
 
@@ -73,6 +74,14 @@ class CrawlOptions(Message):
     )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
+    render: Render = Field(
+        default="none",
+        description="`browser`: pages as they are after their scripts; takes a crawler that renders.",
+    )
+    keep_html: bool = Field(default=False, description="Keep the source of each page, too.")
+    max_host_pages: int | None = Field(
+        default=None, ge=1, le=2**63 - 1, description="Visit at most this many pages of one host: a trap ends there."
+    )
 
 
 class CrawlStart(Message):

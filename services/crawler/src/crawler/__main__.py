@@ -1,9 +1,9 @@
-"""`python -m crawler` runs the service; `python -m crawler migrate` prepares its schema."""
+"""`python -m crawler` runs the service, `… render` one that has a browser; `… migrate` prepares its schema."""
 
 import asyncio
 import logging
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
@@ -27,12 +27,13 @@ from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
 from crawler.handlers import on_commands
+from crawler.isolation import IsolatedParser
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier
 from crawler.politeness import Politeness
 from crawler.requests import answer
 from crawler.settings import Settings
-from crawler.visit import Visitor
+from crawler.visit import FetchesPages, Visitor
 from crawler.worker import Worker
 
 SCHEMA = "crawler"
@@ -40,14 +41,17 @@ SCHEMA = "crawler"
 log = logging.getLogger(SCHEMA)
 
 
-async def run() -> None:
+async def run(*, renders: bool = False) -> None:
     """Wire the crawler and run its loops until a signal; one that dies ends the process."""
     settings = Settings()
+    concurrency = settings.render_concurrency if renders else settings.concurrency
     fetcher = Fetcher(
         user_agent=settings.user_agent_header,
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
+        allowed_networks=settings.allowed_networks,
+        allow_invalid_tls=settings.allow_invalid_tls,
         concurrency=settings.concurrency,
     )
     with stop_on_signal() as stop:
@@ -59,15 +63,20 @@ async def run() -> None:
                 pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
+                parser = await opened.enter_async_context(IsolatedParser())
             relay = Relay(pool, amqp.publisher.publish_events)
             now = partial(datetime.now, UTC)
             logs = JobLogs(amqp.publisher, SOURCE, now)
-            deps = Deps(pool, relay, now, KnownUrls(), settings.host_concurrency, settings.host_delay, say=logs.say)
+            host = settings.host_concurrency, settings.host_delay
+            deps = Deps(pool, relay, now, KnownUrls(), *host, say=logs.say, renders=renders)
             politeness = Politeness(
                 pool, fetcher, user_agent=settings.user_agent_header, host_delay=settings.host_delay
             )
-            visitor = Visitor(pool, fetcher, politeness, settings.max_attempts)
-            worker = Worker(deps, visitor, uuid4(), settings.concurrency, settings.lease_seconds, stop)
+            fetching: FetchesPages = fetcher
+            if renders:
+                fetching = await opened.enter_async_context(renderer(fetcher, politeness, settings))
+            visitor = Visitor(pool, fetcher, fetching, politeness, parser, settings.max_attempts)
+            worker = Worker(deps, visitor, uuid4(), concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
             async with asyncio.TaskGroup() as loops:
                 relaying = asyncio.Event()
@@ -86,6 +95,15 @@ async def run() -> None:
                 relaying.set()
 
 
+def renderer(fetcher: Fetcher, politeness: Politeness, settings: Settings) -> AbstractAsyncContextManager[FetchesPages]:
+    """The browser, whose package is installed only where pages are rendered."""
+    try:
+        from crawler.rendering import Renderer
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"rendering takes the extra tallyho-crawler[browser]: {error}") from error
+    return Renderer(fetcher, politeness, chromium=settings.chromium, seconds=settings.render_timeout)
+
+
 async def run_migrations() -> None:
     """Bring the schema up to date."""
     applied = await prepare(MigrationSettings(), package=SCHEMA, schema=SCHEMA)
@@ -93,4 +111,13 @@ async def run_migrations() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(run_migrations if sys.argv[1:] == ["migrate"] else run))
+    match sys.argv[1:]:
+        case ["migrate"]:
+            program = run_migrations
+        case ["render"]:
+            program = partial(run, renders=True)
+        case []:
+            program = run
+        case _:
+            sys.exit("usage: python -m crawler [migrate | render]")
+    sys.exit(run_process(program))

@@ -13,6 +13,7 @@ from crawler.scope import Scope
 from crawler.sitemaps import Entry
 
 MAX_REDIRECTS = 10
+TRAP = "trap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class KeptDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentContent:
-    """What is kept of a page. `content` is its main text, as markdown where the job wants that.
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's.
 
     `made_by` names the rules by which it was made: with other rules, the same page gives something else.
     """
@@ -78,6 +79,10 @@ class DocumentContent:
     content_type: str
     etag: str | None
     last_modified: str | None
+    description: str = ""
+    language: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    html: bytes | None = None
     nofollow: tuple[str, ...] = ()
     made_by: str = ""
 
@@ -234,6 +239,23 @@ def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
 def places_given_back(visits: Sequence[Visit]) -> int:
     """How many of `visits` brought no document."""
     return sum(visit.document is None for visit in visits)
+
+
+def within_host_budget(
+    found: Iterable[FoundPage], pages_of_hosts: Mapping[str, int], limit: int
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split found pages, in their order, into those that their hosts have room for and the others.
+
+    `pages_of_hosts` counts the pages that a host has in the job already.
+    """
+    pages = Counter(pages_of_hosts)
+    within: list[FoundPage] = []
+    beyond: list[FoundPage] = []
+    for page in found:
+        host = urls.site(page.url)
+        pages[host] += 1
+        (within if pages[host] <= limit else beyond).append(page)
+    return within, beyond
 
 
 def slot_of(page_id: UUID, host_concurrency: int) -> int:

@@ -14,6 +14,7 @@ from tallyho_contracts.crawls import (
     CrawlStarted,
     CrawlStopped,
     RejectedSeed,
+    Render,
 )
 from tallyho_contracts.documents import Change
 from tallyho_contracts.logs import LogLevel
@@ -28,6 +29,7 @@ from crawler import metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
+    TRAP,
     CrawlJob,
     Findings,
     FoundPage,
@@ -40,6 +42,7 @@ from crawler.frontier import (
     places_given_back,
     room,
 )
+from crawler.listing import within_hosts
 
 CANCELLED_AT_ONCE = 1_000
 # Of those that wait; the event that names them must fit into a message.
@@ -66,7 +69,10 @@ async def claim(
 ) -> list[tuple[Lane, list[QueuedPage]]]:
     """Lease lanes with due pages, and tell that these pages are started."""
     async with deps.pool.acquire() as connection, connection.transaction():
-        leased = await store.claim_lanes(connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin)
+        render: Render = "browser" if deps.renders else "none"
+        leased = await store.claim_lanes(
+            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=render
+        )
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
@@ -148,7 +154,7 @@ async def _with_their_documents(connection: Connection, visits: Sequence[Visit])
 def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -> None:
     """Tell people who watch what did not go well."""
     for visit in visits:
-        job_id, url = visit.page.lane.job_id, visit.page.url
+        job_id, url = visit.page.lane.job_id, urls.redacted(visit.page.url)
         if visit.reason == "robots":
             deps.say(job_id, LogLevel.INFO, "page not visited: robots.txt disallows it", url=url)
         elif visit.outcome is Outcome.FAILED:
@@ -156,7 +162,14 @@ def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -
             deps.say(job_id, LogLevel.WARNING, message, url=url, reason=visit.reason, status_code=visit.status_code)
     for one in postponed:
         message, seconds = f"page is tried again: {one.reason}", round(one.delay, 1)
-        deps.say(one.page.lane.job_id, LogLevel.INFO, message, url=one.page.url, reason=one.reason, seconds=seconds)
+        deps.say(
+            one.page.lane.job_id,
+            LogLevel.INFO,
+            message,
+            url=urls.redacted(one.page.url),
+            reason=one.reason,
+            seconds=seconds,
+        )
 
 
 async def _add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
@@ -171,6 +184,7 @@ async def _grow(
     candidates = list(found.found.values())
     new = await store.mark_seen(connection, candidates)
     fresh = [page for page in candidates if page.page_id in new]
+    fresh, trapped = await within_hosts(connection, job, fresh)
     admitted, refused = await _admit(connection, job, visits, fresh)
     await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
     await store.add_waiting(connection, refused)
@@ -178,9 +192,10 @@ async def _grow(
         redirected = [page for page in candidates if page.redirects and page.page_id not in new]
         await store.lift_pages(connection, redirected, host_concurrency=deps.host_concurrency)
     places = room(job, visits)
-    if places is not None and len(admitted) >= places:
-        for page in refused:
-            found.skipped_links[found.finder[page.page_id]]["budget"] += 1
+    without_place = refused if places is not None and len(admitted) >= places else []
+    for reason, pages in (("budget", without_place), (TRAP, trapped)):
+        for page in pages:
+            found.skipped_links[found.finder[page.page_id]][reason] += 1
     await store.advance_job(
         connection,
         job,
@@ -246,6 +261,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
+        await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
         await store.mark_seen(connection, pages)
         admitted, refused = await _admit(connection, job, [], pages)
         await _add_origins(deps, connection, pages)
@@ -257,7 +273,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         await outbox.add(connection, [event])
     deps.relay.offer([event])
     for seed in rejected:
-        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=seed.url)
+        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=urls.redacted(seed.url))
 
 
 def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:

@@ -9,7 +9,7 @@ from tallyho_postgres.pool import Connection
 
 from crawler import store, urls
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, CrawlJob, FoundPage, Visit
+from crawler.frontier import MAX_REDIRECTS, TRAP, CrawlJob, FoundPage, Visit, within_host_budget
 from crawler.scope import Scope
 from crawler.sitemaps import MAX_ENTRIES, Entry
 
@@ -37,12 +37,15 @@ async def add_listed(deps: Deps, visit: Visit) -> Visit:
             if room is not None and room <= -MAX_ENTRIES:
                 skipped["budget"] += len(visit.listed) - start
                 break
-            new = await _add(deps, connection, job, _pages(visit, job, entries, skipped))
+            new, trapped = await _add(deps, connection, job, _pages(visit, job, entries, skipped))
+            skipped[TRAP] += len(trapped)
         deps.known_urls.add((job.job_id, page.url) for page in new)
         if room is not None:
             skipped["budget"] += min(len(new), max(0, len(new) - room))
             room -= len(new)
-    deps.say(visit.page.lane.job_id, LogLevel.INFO, f"list read: {len(visit.listed)} URLs", url=visit.page.url)
+    deps.say(
+        visit.page.lane.job_id, LogLevel.INFO, f"list read: {len(visit.listed)} URLs", url=urls.redacted(visit.page.url)
+    )
     return replace(visit, listed=(), skipped=+skipped)  # without zeros
 
 
@@ -54,12 +57,15 @@ async def _room(connection: Connection, job: CrawlJob) -> int | None:
     return free - await store.count_waiting(connection, job.job_id, limit=free + MAX_ENTRIES)
 
 
-async def _add(deps: Deps, connection: Connection, job: CrawlJob, pages: Sequence[FoundPage]) -> list[FoundPage]:
+async def _add(
+    deps: Deps, connection: Connection, job: CrawlJob, pages: Sequence[FoundPage]
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Let the new ones of these URLs wait; returns them, and those for which their hosts have no room."""
     await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
     new = await store.mark_seen(connection, pages)
-    fresh = [page for page in pages if page.page_id in new]
-    await store.add_waiting(connection, fresh)
-    return fresh
+    within, beyond = await within_hosts(connection, job, [page for page in pages if page.page_id in new])
+    await store.add_waiting(connection, within)
+    return within, beyond
 
 
 def _pages(visit: Visit, job: CrawlJob, entries: Sequence[Entry], skipped: Counter[str]) -> list[FoundPage]:
@@ -92,3 +98,16 @@ def _refusal(job: CrawlJob, scope: Scope, found: FoundPage, entry: Entry) -> str
     if found.is_list:
         return "nested" if found.redirects > MAX_REDIRECTS else None
     return scope.refusal(found.url, found.depth)
+
+
+async def within_hosts(
+    connection: Connection, job: CrawlJob, fresh: list[FoundPage]
+) -> tuple[list[FoundPage], list[FoundPage]]:
+    """Split new pages of a locked job into those that their hosts have room for, which take it, and the others."""
+    limit = job.options.max_host_pages
+    if limit is None or not fresh:
+        return fresh, []
+    hosts = {urls.site(page.url) for page in fresh}
+    within, beyond = within_host_budget(fresh, await store.host_pages(connection, job.job_id, hosts), limit)
+    await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
+    return within, beyond

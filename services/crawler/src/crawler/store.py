@@ -1,12 +1,13 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
-from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.crawls import CrawlOptions, Render
 from tallyho_contracts.documents import Change, StoredDocument
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -42,9 +43,11 @@ async def remove_worker(connection: Connection, worker_id: UUID) -> None:
     await connection.execute(SQL["remove_worker"], worker_id)
 
 
-async def claim_lanes(connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int) -> list[Lane]:
-    """Lease the slots of up to `lanes` lanes with due pages."""
-    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin)
+async def claim_lanes(
+    connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int, render: Render
+) -> list[Lane]:
+    """Lease the slots of up to `lanes` lanes with due pages, of the jobs that want their pages rendered so."""
+    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin, render)
     return [
         Lane(
             row["job_id"],
@@ -204,8 +207,14 @@ async def get_documents(
 ) -> AsyncGenerator[tuple[int, StoredDocument]]:
     """The stored ones of these documents in their order, each with its index, read as they are taken."""
     async for row in connection.cursor(SQL["get_documents"], document_ids, prefetch=DOCUMENTS_READ_AHEAD):
-        fields = dict(row) | {"links": from_json(row["links"])}
+        fields = dict(row) | {"links": from_json(row["links"]), "metadata": from_json(row["metadata"])}
         yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
+
+
+async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
+    """The compressed source of a document; None where it was not kept."""
+    html: bytes | None = await connection.fetchval(SQL["get_html"], document_id)
+    return html
 
 
 async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
@@ -214,6 +223,17 @@ async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[U
         return set()
     columns = [page.job_id for page in found], [page.page_id for page in found]
     return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
+
+
+async def host_pages(connection: Connection, job_id: UUID, hosts: Collection[str]) -> dict[str, int]:
+    """How many pages hosts have in a locked job."""
+    return {row["host"]: row["pages"] for row in await connection.fetch(SQL["host_pages"], job_id, list(hosts))}
+
+
+async def add_host_pages(connection: Connection, job_id: UUID, pages: Mapping[str, int]) -> None:
+    """Add to the pages that hosts have in a locked job."""
+    if pages:
+        await connection.execute(SQL["add_host_pages"], job_id, list(pages), list(pages.values()))
 
 
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
@@ -348,6 +368,10 @@ def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Ma
         "content_type": document.content_type,
         "etag": document.etag,
         "last_modified": document.last_modified,
+        "description": document.description,
+        "language": document.language,
+        "metadata": document.metadata,
+        "html": None if document.html is None else b64encode(document.html).decode(),
         "made_by": document.made_by,
     }
 

@@ -36,6 +36,7 @@ from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentParameters,
     DocumentPath,
     IdempotencyKey,
     JobListParameters,
@@ -168,10 +169,19 @@ async def list_saved_documents(request: web.Request) -> web.Response:
 
 
 async def get_document(request: web.Request) -> web.Response:
-    """Return a document with its content, as the crawler saved it last."""
-    query(request, NoParameters)
-    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request)))
-    return json_response(document)
+    """Return a document with its content, as the crawler saved it last; or the source of its page."""
+    wants_html = query(request, DocumentParameters).format == "html"
+    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request), html=wants_html))
+    return _source(document) if wants_html else json_response(document)
+
+
+def _source(document: StoredDocument) -> web.Response:
+    if document.html is None:
+        detail = "The source of this page was not kept: its last crawl did not have the option keep_html."
+        raise ProblemError(HTTPStatus.NOT_FOUND, "html_not_kept", detail)
+    # It is a stranger's page: in a browser it must not run as one of ours.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
+    return web.Response(text=document.html, content_type="text/html", charset="utf-8", headers=headers)
 
 
 async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:

@@ -14,14 +14,14 @@ DELETE FROM workers WHERE worker_id = $1
 
 -- name: claim_lanes
 -- Lease up to $2 free slots that have due pages of a running job, the job and lane served longest ago first; at one
--- origin not more than $3 for one worker. Returns a row for each lane to serve, with its job's rules.
+-- origin not more than $3 for one worker; only of jobs that want their pages rendered as $4. Returns a row for each lane to serve, with its job's rules.
 WITH due AS (
     SELECT lanes.job_id, lanes.origin, lanes.slot, lanes.served_at
     FROM lanes
     JOIN jobs USING (job_id)
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
-    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND jobs.render = $4 AND origins.next_fetch_at <= now()
         AND slots.rests_until <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
@@ -159,21 +159,24 @@ WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot =
 -- Insert documents or update them in place. Returns for each whether it is new, and whether its content changed.
 INSERT INTO documents AS known (
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    made_by, created_at, saved_at
+    description, language, metadata, html, made_by, created_at, saved_at
 )
 SELECT
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    made_by, $2, $2
+    description, language, metadata, decode(html, 'base64'), made_by, $2, $2
 FROM jsonb_to_recordset($1::jsonb) AS document (
     document_id uuid, url text, title text, content text, links jsonb, nofollow jsonb, content_hash text,
-    status_code int, content_type text, etag text, last_modified text, made_by text
+    status_code int, content_type text, etag text, last_modified text, description text, language text,
+    metadata jsonb, html text, made_by text
 )
 ORDER BY document_id
 ON CONFLICT (document_id) DO UPDATE SET
     title = excluded.title, content = excluded.content, links = excluded.links,
-    nofollow = excluded.nofollow, made_by = excluded.made_by, gone_at = NULL, content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
+    nofollow = excluded.nofollow, made_by = excluded.made_by, gone_at = NULL,
+    content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
     content_type = excluded.content_type, etag = excluded.etag, last_modified = excluded.last_modified,
-    saved_at = excluded.saved_at
+    description = excluded.description, language = excluded.language, metadata = excluded.metadata,
+    html = excluded.html, saved_at = excluded.saved_at
 RETURNING
     document_id,
     CASE
@@ -195,10 +198,14 @@ WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_i
 -- The stored ones of the documents $1, in that order; place 1 is the first of $1. Sorted before what is large is read.
 SELECT
     asked.place, documents.document_id, url, title, content, links, content_hash, status_code, content_type, etag,
-    last_modified, created_at, saved_at, gone_at
+    last_modified, description, language, metadata, created_at, saved_at, gone_at
 FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (document_id, place)
 JOIN documents USING (document_id)
 ORDER BY asked.place
+
+-- name: get_html
+-- The compressed source of a document; null where no job wanted it kept.
+SELECT html FROM documents WHERE document_id = $1
 
 -- name: mark_seen
 -- Remember URLs of jobs. Returns those that were new.
@@ -206,6 +213,16 @@ INSERT INTO seen (job_id, page_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, page_id) ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 RETURNING page_id
+
+-- name: host_pages
+-- How many pages each of these hosts has in a job with a budget for each host.
+SELECT host, pages FROM job_hosts WHERE job_id = $1 AND host = ANY($2::text[])
+
+-- name: add_host_pages
+-- Add to the pages that hosts have in a locked job.
+INSERT INTO job_hosts AS known (job_id, host, pages)
+SELECT $1, host, pages FROM unnest($2::text[], $3::bigint[]) AS added (host, pages)
+ON CONFLICT (job_id, host) DO UPDATE SET pages = known.pages + excluded.pages
 
 -- name: take_waiting
 -- Take the first $2 URLs of a job that wait for a place in its budget.
@@ -328,7 +345,7 @@ RETURNING page_id
 
 -- name: forget_waiting
 -- Drop the URLs of a cancelled job that wait for a place, and its lanes.
-WITH lane AS (DELETE FROM lanes WHERE job_id = $1)
+WITH lane AS (DELETE FROM lanes WHERE job_id = $1), host AS (DELETE FROM job_hosts WHERE job_id = $1)
 DELETE FROM waiting WHERE job_id = $1
 
 -- name: measure_frontier

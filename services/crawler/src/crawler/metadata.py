@@ -1,0 +1,140 @@
+"""What a page says about itself: description, language, author, dates, and what it tells social networks. Pure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from selectolax.lexbor import LexborHTMLParser
+
+MAX_ENTRIES = 50
+MAX_KEY = 100
+MAX_VALUE = 1_000
+MAX_JSON_LD = 100_000  # characters of one script
+# The names under which pages tell the same thing, the best first. "json-ld:…" is schema.org's property.
+_AUTHOR = ("author", "article:author", "dc.creator", "dcterms.creator", "parsely-author", "json-ld:author")
+_PUBLISHED = (
+    "article:published_time", "json-ld:datePublished", "datepublished", "date", "dc.date", "dcterms.created",
+    "dcterms.issued", "dc.date.issued", "parsely-pub-date", "pubdate", "publish-date", "citation_publication_date",
+)  # fmt: skip
+_MODIFIED = ("article:modified_time", "og:updated_time", "json-ld:dateModified", "last-modified", "dcterms.modified")
+_KEPT_NAMES = frozenset(("author", "keywords", "generator", "robots", "application-name", "theme", "publisher"))
+_KEPT_PREFIXES = ("og:", "article:", "book:", "profile:", "twitter:", "dc.", "dcterms.", "citation_")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{1,8})*", re.IGNORECASE)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FURTHER_READING = ("@graph", "mainEntity")
+
+
+def metadata_of(page: LexborHTMLParser) -> dict[str, str]:
+    """Return what a page says about itself, at most 50 entries of 1,000 characters, keyed as the page has it.
+
+    `author`, `published_at` and `modified_at` are always spelled so, the dates as in ISO 8601.
+    """
+    said = _meta_elements(page)
+    everything: Mapping[str, str] = {**_json_ld(page), **said}
+    found = {
+        "author": _first(everything, _AUTHOR),
+        "published_at": _first_date(everything, _PUBLISHED),
+        "modified_at": _first_date(everything, _MODIFIED),
+    }
+    kept = {key: value for key, value in found.items() if value}
+    for key, value in said.items():
+        if len(kept) == MAX_ENTRIES:
+            break
+        if key in _KEPT_NAMES or key.startswith(_KEPT_PREFIXES):
+            kept.setdefault(key, value)
+    return kept
+
+
+def description_of(page: LexborHTMLParser, metadata: Mapping[str, str]) -> str:
+    """Return the summary that a page gives of itself, or ""."""
+    node = page.css_first('meta[name="description" i]')
+    own = _line((node.attributes.get("content") or "") if node else "")
+    return own or metadata.get("og:description", "") or metadata.get("twitter:description", "")
+
+
+def language_of(page: LexborHTMLParser) -> str | None:
+    """Return the language that a page declares as its own, such as `en` or `pt-BR`; None when it declares none."""
+    declared = [
+        page.root.attributes.get("lang") if page.root else None,
+        _content(page, 'meta[http-equiv="content-language" i]'),
+        _content(page, 'meta[property="og:locale"]').replace("_", "-"),
+    ]
+    for language in declared:
+        if language and (match := _LANGUAGE.fullmatch(language.strip()[:35])):
+            return match[0]
+    return None
+
+
+def _meta_elements(page: LexborHTMLParser) -> dict[str, str]:
+    said: dict[str, str] = {}
+    for node in page.css("meta[content]")[:500]:
+        attributes = node.attributes
+        key = (attributes.get("property") or attributes.get("name") or attributes.get("itemprop") or "").strip().lower()
+        value = _line(attributes.get("content") or "")
+        if key and value and len(key) <= MAX_KEY:
+            said.setdefault(key.replace("\0", ""), value)
+    return said
+
+
+def _json_ld(page: LexborHTMLParser) -> dict[str, str]:
+    """The author and the dates that a page tells search engines, by schema.org's names."""
+    found: dict[str, str] = {}
+    for script in page.css('script[type="application/ld+json"]')[:10]:
+        for thing in _things(script.text()):
+            for name in ("author", "datePublished", "dateModified"):
+                if value := _name(thing.get(name)):
+                    found.setdefault(f"json-ld:{name}", _line(value))
+    return found
+
+
+def _things(text: str) -> Iterator[dict[str, object]]:
+    if len(text) > MAX_JSON_LD:
+        return
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    things = read if isinstance(read, list) else [read]
+    for thing in things[:20]:
+        if isinstance(thing, dict):
+            yield thing
+            for name in _FURTHER_READING:
+                inner = thing.get(name)
+                inside = inner[:20] if isinstance(inner, list) else [inner]
+                yield from (one for one in inside if isinstance(one, dict))
+
+
+def _name(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(_name, value[:10])))
+    if isinstance(value, dict):
+        value = value.get("name")
+    return value if isinstance(value, str) else ""
+
+
+def _first(said: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((said[name] for name in names if said.get(name)), "")
+
+
+def _first_date(said: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The first of these that is a date, or a date and time, in ISO 8601."""
+    for name in names:
+        value = said.get(name, "")
+        if _DATE.match(value):
+            try:
+                when = datetime.fromisoformat(value)
+                return value if len(value) == len("2024-01-02") else when.isoformat()
+            except ValueError:
+                continue
+    return ""
+
+
+def _content(page: LexborHTMLParser, selector: str) -> str:
+    node = page.css_first(selector)
+    return (node.attributes.get("content") or "") if node else ""
+
+
+def _line(text: str) -> str:
+    """One line that PostgreSQL can store."""
+    return " ".join(text[: 4 * MAX_VALUE].split())[:MAX_VALUE].replace("\0", "")
