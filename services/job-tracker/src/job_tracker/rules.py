@@ -68,6 +68,7 @@ class Job:
     updated_at: datetime
     error: str | None
     stalled_since: datetime | None = None
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,7 @@ def _state_fields(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "error": job.error,
         "stalled_since": job.stalled_since,
+        "deleted_at": job.deleted_at,
     }
 
 
