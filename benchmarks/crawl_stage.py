@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,7 +134,7 @@ def other_python(report: Callable[[str], None]) -> Path:
             report(f"installing {REQUIREMENTS.name} (once)")
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, "-r", REQUIREMENTS], check=True, stdout=sys.stderr)
             (folder / "installed").touch()
     return folder / "bin" / "python"
@@ -167,5 +167,5 @@ async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", job_id: UUID)
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _cpu(pids: "Iterator[int] | Sequence[int]") -> float:
+def _cpu(pids: Iterable[int]) -> float:
     return sum(map(cpu_seconds, pids))
