@@ -132,6 +132,7 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))
+    add_job(add("delete", commands.delete, "Delete a job that has ended, and the documents that no other job has."))
     audited = "Compare what the crawler saved with what was counted."
     audit = add("audit", commands.audit, audited, AUDIT_EPILOG, prints_json=each)
     audit.add_argument("job", metavar="JOB", type=UUID, nargs="?", help="the job's id (default: all that have ended)")

@@ -78,7 +78,7 @@ class CrawlStart(Message):
 
 
 class CrawlCommand(Message):
-    """What `crawl.pause.v1`, `crawl.resume.v1` and `crawl.cancel.v1` carry, job-tracker to crawler."""
+    """What `crawl.pause.v1`, `crawl.resume.v1`, `crawl.cancel.v1` and `crawl.delete.v1` carry."""
 
     job_id: UUID
     revision: Count
@@ -94,6 +94,10 @@ class CrawlResume(CrawlCommand):
 
 class CrawlCancel(CrawlCommand):
     """`crawl.cancel.v1`: close all its pages that are not finished; for ever."""
+
+
+class CrawlDelete(CrawlCommand):
+    """`crawl.delete.v1`: forget this job and the documents that no other job has; for ever."""
 
 
 class RejectedSeed(Message):

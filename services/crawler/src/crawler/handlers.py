@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tallyho_contracts.crawls import (
     CrawlCancel,
+    CrawlDelete,
     CrawlPause,
     CrawlResume,
     CrawlStart,
@@ -216,6 +217,8 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
                 await set_status(deps, resume.job_id, "running", resume.revision)
             case CrawlCancel() as cancel:
                 await cancel_crawl(deps, cancel)
+            case CrawlDelete() as delete:
+                await delete_crawl(deps, delete)
             case _:
                 raise TypeError(f"{event.type} is no command to the crawler")
 
@@ -277,6 +280,12 @@ async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
         await store.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
     while await _cancel_some(deps, cancel.job_id) == CANCELLED_AT_ONCE:
         pass
+
+
+async def delete_crawl(deps: Deps, delete: CrawlDelete) -> None:
+    """Forget a job that has ended, in the background."""
+    async with deps.pool.acquire() as connection:
+        await store.delete_job(connection, delete.job_id, revision=delete.revision)
 
 
 async def _cancel_some(deps: Deps, job_id: UUID) -> int:

@@ -17,6 +17,12 @@ from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, V
 
 SQL = named_sql.load("crawler", "frontier.sql")
 
+# Every query looks up rows by an index, in its order: a plan that reads and sorts whole tables looks cheap while they
+# are small, and is then kept while they grow.
+PLANNER = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "off"
+)
+
 # Each can be large, and most of a long list may not fit into the reply.
 DOCUMENTS_READ_AHEAD = 10
 
@@ -274,6 +280,41 @@ async def cancel_pages(connection: Connection, job_id: UUID, *, limit: int) -> l
 async def forget_waiting(connection: Connection, job_id: UUID) -> None:
     """Drop what a cancelled job has besides its pages."""
     await connection.execute(SQL["forget_waiting"], job_id)
+
+
+async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:
+    """Make a job one that is never started again, and that is to be forgotten."""
+    await connection.execute(SQL["delete_job"], job_id, revision)
+
+
+async def lock_remains(connection: Connection) -> UUID | None:
+    """Lock a deleted job that still has rows; None when there is none."""
+    job_id: UUID | None = await connection.fetchval(SQL["lock_remains"])
+    return job_id
+
+
+async def forget_documents(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Take up to `limit` documents from a job, and delete those that no other job has; returns how many it lost."""
+    taken = [row["document_id"] for row in await connection.fetch(SQL["forget_job_documents"], job_id, limit)]
+    if taken:
+        await connection.execute(SQL["lock_documents"], taken)
+        await connection.execute(SQL["delete_orphans"], taken)
+    return len(taken)
+
+
+async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Forget up to `limit` URLs of a job in each table that has some; returns how many."""
+    done = [
+        await connection.execute(SQL[query], job_id, limit)
+        for query in ("cancel_pages", "forget_waiting_urls", "forget_seen")
+    ]
+    return sum(int(status.rpartition(" ")[2]) for status in done)
+
+
+async def mark_gone(connection: Connection, job_id: UUID) -> None:
+    """Remember that nothing is left of a deleted job but its row."""
+    await connection.execute(SQL["forget_waiting"], job_id)
+    await connection.execute(SQL["mark_gone"], job_id)
 
 
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:

@@ -235,7 +235,8 @@ UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level 
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
-SELECT min(depth) FROM queue WHERE job_id = $1
+-- The sum is what the index is on, see the migration.
+SELECT min(depth + 0) FROM queue WHERE job_id = $1
 
 -- name: wake_lanes
 -- Make all lanes of a job due: its level or its status has changed.
@@ -296,6 +297,51 @@ RETURNING page_id
 -- Drop the URLs of a cancelled job that wait for a place, and its lanes.
 WITH lane AS (DELETE FROM lanes WHERE job_id = $1), host AS (DELETE FROM job_hosts WHERE job_id = $1)
 DELETE FROM waiting WHERE job_id = $1
+
+-- name: delete_job
+-- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.
+INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, $2, true)
+ON CONFLICT (job_id) DO UPDATE SET
+    status = 'cancelled', started = true, revision = greatest(jobs.revision, excluded.revision), has_remains = true,
+    options = '{}', sites = '{}'
+
+-- name: lock_remains
+-- A deleted job that still has rows; of several crawlers, each takes another.
+SELECT job_id FROM jobs WHERE has_remains LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: forget_job_documents
+-- Take up to $2 documents from a job. Returns their ids.
+DELETE FROM job_documents
+WHERE job_id = $1
+    AND document_id = ANY (
+        ARRAY(SELECT document_id FROM job_documents WHERE job_id = $1 ORDER BY document_id LIMIT $2)
+    )
+RETURNING document_id
+
+-- name: lock_documents
+-- Lock documents in the order in which they are saved, so that whoever saves one at the same time has noted its job, or
+-- will save it anew.
+SELECT FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR UPDATE
+
+-- name: delete_orphans
+-- Delete those of the locked documents $1 that no job has any more. A statement of its own: it must see what those who
+-- held a lock before have committed.
+DELETE FROM documents
+WHERE document_id = ANY($1::uuid[])
+    AND NOT EXISTS (SELECT FROM job_documents WHERE job_documents.document_id = documents.document_id)
+
+-- name: forget_seen
+-- Forget up to $2 URLs of a job.
+DELETE FROM seen
+WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id = $1 LIMIT $2))
+
+-- name: forget_waiting_urls
+-- Forget up to $2 URLs of a job that wait for a place.
+DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
+
+-- name: mark_gone
+-- Nothing is left of a deleted job but its row.
+UPDATE jobs SET has_remains = false WHERE job_id = $1
 
 -- name: measure_frontier
 -- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has

@@ -25,6 +25,10 @@ export class Jobs {
   offer(state, now = performance.now()) {
     const known = this.#entries.get(state.job_id);
     if (known && known.state.revision >= state.revision) return false;
+    if (state.deleted_at) {
+      this.#order = this.#order.filter((entry) => entry !== known);
+      return this.#entries.delete(state.job_id);
+    }
     if (known) {
       known.state = state;
       known.pace.note(now, state.document_count);
