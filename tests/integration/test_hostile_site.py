@@ -56,7 +56,7 @@ async def read_to_the_end(mailbox: Mailbox, job_id: UUID) -> Ledger:
     """The job's ledger, once nothing is open in it any more."""
     ledger = Ledger()
     while not ledger.starts or ledger.open:
-        for message in await mailbox.receive():
+        for message in await mailbox.receive(seconds=60):
             for event in decode(message.body, message.content_type, message.type):
                 assert not isinstance(event, Malformed)
                 assert event.data.parent_job_id == job_id

@@ -10,13 +10,14 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import bounded, expands
 from crawler.links import PageLinks, page_links
-from crawler.metadata import description_of, language_of, metadata_of
+from crawler.metadata import About, about
 from crawler.text_encoding import decode
 
 MAX_TITLE = 1_000
 _NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
 _MAIN = "main,[role=main]"
 _NO_LINKS = PageLinks()
+_SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 
 
@@ -44,13 +45,12 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         return extracted(name_of(url), text)
     page = LexborHTMLParser(bounded(content))
-    title, links, metadata = _title(page), page_links(page, url), metadata_of(page)
-    description, language = description_of(page, metadata), language_of(page)
+    title, links, said = _title(page), page_links(page, url), about(page)
     for node in page.css(_NOT_CONTENT):
         node.decompose()
     main, text = _main(page)
     html = (main.html or "") if main and keep_main else ""
-    return extracted(title, text, links, html, description=description, language=language, metadata=metadata)
+    return extracted(title, text, links, html, said)
 
 
 def media_type(content_type: str) -> str:
@@ -83,15 +83,12 @@ def extracted(
     text: str,
     links: PageLinks = _NO_LINKS,
     main: str = "",
-    *,
-    description: str = "",
-    language: str | None = None,
-    metadata: Mapping[str, str] | None = None,
+    said: About = _SAYS_NOTHING,
 ) -> Extracted:
     """What is kept, with its hash."""
     title = _collapsed(title)[:MAX_TITLE]
     content_hash = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()
-    return Extracted(title, text, links, content_hash, main, description, language, metadata or {})
+    return Extracted(title, text, links, content_hash, main, said.description, said.language, said.metadata)
 
 
 def _collapsed(text: str) -> str:

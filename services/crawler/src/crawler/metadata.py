@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MAX_ENTRIES = 50
 MAX_KEY = 100
 MAX_VALUE = 1_000
+MAX_ELEMENTS = 500
 MAX_JSON_LD = 100_000  # characters of one script
 # The names under which pages tell the same thing, the best first. "json-ld:…" is schema.org's property.
 _AUTHOR = ("author", "article:author", "dc.creator", "dcterms.creator", "parsely-author", "json-ld:author")
@@ -20,18 +22,61 @@ _PUBLISHED = (
 _MODIFIED = ("article:modified_time", "og:updated_time", "json-ld:dateModified", "last-modified", "dcterms.modified")
 _KEPT_NAMES = frozenset(("author", "keywords", "generator", "robots", "application-name", "theme", "publisher"))
 _KEPT_PREFIXES = ("og:", "article:", "book:", "profile:", "twitter:", "dc.", "dcterms.", "citation_")
+_SAYING = 'meta[content],script[type="application/ld+json"]'
+_PRAGMA = "http-equiv:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{1,8})*", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FURTHER_READING = ("@graph", "mainEntity")
 
 
-def metadata_of(page: LexborHTMLParser) -> dict[str, str]:
-    """Return what a page says about itself, at most 50 entries of 1,000 characters, keyed as the page has it.
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a page says about itself.
 
-    `author`, `published_at` and `modified_at` are always spelled so, the dates as in ISO 8601.
+    `metadata` has at most 50 entries of 1,000 characters, keyed as the page has it; but `author`, `published_at` and
+    `modified_at` are always spelled so, the dates as in ISO 8601. `language` is such as `en` or `pt-BR`.
     """
-    said = _meta_elements(page)
-    everything: Mapping[str, str] = {**_json_ld(page), **said}
+
+    description: str
+    language: str | None
+    metadata: dict[str, str]
+
+
+def about(page: LexborHTMLParser) -> About:
+    """Collect what a page says about itself."""
+    said: dict[str, str] = {}
+    scripts: list[LexborNode] = []
+    for node in page.css(_SAYING)[:MAX_ELEMENTS]:  # one walk through the page for all of them
+        if node.tag == "script":
+            scripts.append(node)
+        else:
+            _note(said, node.attributes)
+    return About(
+        description=said.get("description") or said.get("og:description") or said.get("twitter:description", ""),
+        language=_language(page, said),
+        metadata=_metadata(said, _json_ld(scripts)),
+    )
+
+
+def _note(said: dict[str, str], attributes: Mapping[str, str | None]) -> None:
+    key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop") or ""
+    if not key and (pragma := attributes.get("http-equiv")):
+        key = _PRAGMA + pragma
+    key, value = key.strip().lower().replace("\0", ""), _line(attributes.get("content") or "")
+    if key and value and len(key) <= MAX_KEY:
+        said.setdefault(key, value)
+
+
+def _language(page: LexborHTMLParser, said: Mapping[str, str]) -> str | None:
+    own = page.root.attributes.get("lang") if page.root else None
+    for language in (own, said.get(f"{_PRAGMA}content-language"), said.get("og:locale", "").replace("_", "-")):
+        if language and (match := _LANGUAGE.fullmatch(language.strip()[:35])):
+            return match[0]
+    return None
+
+
+def _metadata(said: Mapping[str, str], json_ld: Mapping[str, str]) -> dict[str, str]:
+    everything = {**json_ld, **said}
     found = {
         "author": _first(everything, _AUTHOR),
         "published_at": _first_date(everything, _PUBLISHED),
@@ -46,41 +91,10 @@ def metadata_of(page: LexborHTMLParser) -> dict[str, str]:
     return kept
 
 
-def description_of(page: LexborHTMLParser, metadata: Mapping[str, str]) -> str:
-    """Return the summary that a page gives of itself, or ""."""
-    node = page.css_first('meta[name="description" i]')
-    own = _line((node.attributes.get("content") or "") if node else "")
-    return own or metadata.get("og:description", "") or metadata.get("twitter:description", "")
-
-
-def language_of(page: LexborHTMLParser) -> str | None:
-    """Return the language that a page declares as its own, such as `en` or `pt-BR`; None when it declares none."""
-    declared = [
-        page.root.attributes.get("lang") if page.root else None,
-        _content(page, 'meta[http-equiv="content-language" i]'),
-        _content(page, 'meta[property="og:locale"]').replace("_", "-"),
-    ]
-    for language in declared:
-        if language and (match := _LANGUAGE.fullmatch(language.strip()[:35])):
-            return match[0]
-    return None
-
-
-def _meta_elements(page: LexborHTMLParser) -> dict[str, str]:
-    said: dict[str, str] = {}
-    for node in page.css("meta[content]")[:500]:
-        attributes = node.attributes
-        key = (attributes.get("property") or attributes.get("name") or attributes.get("itemprop") or "").strip().lower()
-        value = _line(attributes.get("content") or "")
-        if key and value and len(key) <= MAX_KEY:
-            said.setdefault(key.replace("\0", ""), value)
-    return said
-
-
-def _json_ld(page: LexborHTMLParser) -> dict[str, str]:
+def _json_ld(scripts: Iterable[LexborNode]) -> dict[str, str]:
     """The author and the dates that a page tells search engines, by schema.org's names."""
     found: dict[str, str] = {}
-    for script in page.css('script[type="application/ld+json"]')[:10]:
+    for script in scripts:
         for thing in _things(script.text()):
             for name in ("author", "datePublished", "dateModified"):
                 if value := _name(thing.get(name)):
@@ -128,11 +142,6 @@ def _first_date(said: Mapping[str, str], names: tuple[str, ...]) -> str:
             except ValueError:
                 continue
     return ""
-
-
-def _content(page: LexborHTMLParser, selector: str) -> str:
-    node = page.css_first(selector)
-    return (node.attributes.get("content") or "") if node else ""
 
 
 def _line(text: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from crawler.extract import Extracted, extract, extracted, media_type, name_of, to_markdown
 from crawler.links import PageLinks
+from crawler.metadata import About
 from crawler.text_encoding import decode
 
 PDF = "application/pdf"
@@ -67,7 +68,7 @@ def read(page: ToParse) -> Extracted:
     from crawler.pdf import read_pdf  # a library of 10 MB: for the process that reads PDFs only
 
     title, text, metadata = read_pdf(page.body)
-    return extracted(title or name_of(page.url), text, metadata=metadata)
+    return extracted(title or name_of(page.url), text, said=About("", None, metadata))
 
 
 def finish(page: ToParse, kept: Extracted) -> Parsed:

@@ -35,7 +35,7 @@ from job_tracker.commands import crawl_command
 from job_tracker.deletion import delete_job
 from job_tracker.deps import Deps
 from job_tracker.handlers import cancels, explained, tell
-from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
+from job_tracker.rules import Tally, counted, job_state, job_view, state_after, waits_for
 
 # Enough for a curve of a page's width.
 SUMMARY_STEPS = 60
@@ -102,7 +102,7 @@ async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
         await outbox.add(connection, commands)
     deps.relay.offer(commands)
     deps.progress.announce([job])
-    deps.say(job.job_id, LogLevel.INFO, f"submitted with {len(job.seeds)} seeds")
+    deps.say(job.job_id, LogLevel.INFO, f"submitted with {counted(len(job.seeds), 'seed')}")
     return JobCreated(job=job_view(job), created=True)
 
 

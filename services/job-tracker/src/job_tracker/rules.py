@@ -144,7 +144,7 @@ def status_line(before: Job, after: Job) -> tuple[LogLevel, str] | None:
     """What people who watch are told of a job that has another status; nothing if it has not."""
     if before.status is after.status:
         return None
-    result = f"{after.document_count} documents, {after.pages.total} pages"
+    result = f"{counted(after.document_count, 'document')}, {counted(after.pages.total, 'page')}"
     match after.status:
         case JobStatus.RUNNING:
             return LogLevel.INFO, "resumed" if before.status is JobStatus.PAUSED else "started"
@@ -156,6 +156,11 @@ def status_line(before: Job, after: Job) -> tuple[LogLevel, str] | None:
             return LogLevel.ERROR, f"cancelling: {after.error}"
         case _:
             return LogLevel.INFO, str(after.status)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of them, in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def job_state(job: Job) -> JobState:
