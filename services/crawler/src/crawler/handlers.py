@@ -25,7 +25,7 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import metrics, store, urls
+from crawler import host_budgets, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -187,8 +187,8 @@ async def _within_host_budget(
     if limit is None or not fresh:
         return fresh, []
     hosts = {urls.site(page.url) for page in fresh}
-    within, beyond = within_host_budget(fresh, await store.host_pages(connection, job.job_id, hosts), limit)
-    await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
+    within, beyond = within_host_budget(fresh, await host_budgets.host_pages(connection, job.job_id, hosts), limit)
+    await host_budgets.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
     return within, beyond
 
 
@@ -235,7 +235,9 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
-        await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
+        if start.options.max_host_pages is not None:
+            hosts = Counter(urls.site(page.url) for page in pages)
+            await host_budgets.add_host_pages(connection, start.job_id, hosts)
         await store.mark_seen(connection, pages)
         admitted, refused = await _admit(connection, job, [], pages)
         await _add_origins(deps, connection, pages)

@@ -17,6 +17,11 @@ from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, V
 
 SQL = named_sql.load("crawler", "frontier.sql")
 
+# What is stored of a document as it is.
+_COLUMNS: tuple[str, ...] = (
+    *("title", "content", "links", "content_hash", "status_code", "content_type", "etag", "last_modified"),
+    *("description", "language", "metadata"),
+)
 # Each can be large, and most of a long list may not fit into the reply.
 DOCUMENTS_READ_AHEAD = 10
 
@@ -128,18 +133,8 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
         document_id: {
             "document_id": document_id,
             "url": page.url,
-            "title": document.title,
-            "content": document.content,
-            "links": document.links,
-            "content_hash": document.content_hash,
-            "status_code": document.status_code,
-            "content_type": document.content_type,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-            "description": document.description,
-            "language": document.language,
-            "metadata": document.metadata,
             "html": None if document.html is None else b64encode(document.html).decode(),
+            **{name: getattr(document, name) for name in _COLUMNS},
         }
         for page, document, document_id in saved
     }
@@ -178,17 +173,6 @@ async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[U
         return set()
     columns = [page.job_id for page in found], [page.page_id for page in found]
     return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
-
-
-async def host_pages(connection: Connection, job_id: UUID, hosts: Collection[str]) -> dict[str, int]:
-    """How many pages hosts have in a locked job."""
-    return {row["host"]: row["pages"] for row in await connection.fetch(SQL["host_pages"], job_id, list(hosts))}
-
-
-async def add_host_pages(connection: Connection, job_id: UUID, pages: Mapping[str, int]) -> None:
-    """Add to the pages that hosts have in a locked job."""
-    if pages:
-        await connection.execute(SQL["add_host_pages"], job_id, list(pages), list(pages.values()))
 
 
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
