@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 
-.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins alerts policies test-matrix clean
+.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins alerts users policies test-matrix clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(URL)
@@ -83,6 +83,9 @@ policies: $(VENV)/installed
 
 alerts: $(VENV)/installed
 	$(BIN)/python deploy/kubernetes/components/monitoring/write_rules.py
+
+users: $(VENV)/installed
+	$(BIN)/python deploy/kubernetes/components/rabbitmq/write_users.py
 
 contracts: $(VENV)/installed
 	$(BIN)/python -m tallyho_contracts write

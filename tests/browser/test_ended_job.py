@@ -37,8 +37,9 @@ def end(gateway: Any, job: JobFactory) -> None:
 async def test_reasons_are_those_of_the_end_once_the_end_is_shown(page: Page, gateway: Any, job: JobFactory) -> None:
     await page.clock.install()
     await opened_while_it_runs(page, gateway, job)
-    # No timer runs from now on: whatever is shown follows from the last state itself.
-    await page.clock.pause_at(await page.evaluate("Date.now()") / 1000 + 1)
+    # No timer runs after that moment, which is not past when the page hears of it, nor so late that the connection
+    # would be taken for dead: whatever is shown then follows from the last state itself.
+    await page.clock.pause_at(await page.evaluate("Date.now()") / 1000 + 20)
 
     end(gateway, job)
 
@@ -56,6 +57,15 @@ async def test_reasons_that_could_not_be_read_at_the_end_are_read_again(
 
     await expect(page.locator("#pages ul li")).to_have_text(["Not found (404)39", "Took too long to answer1"])
     assert not gateway.unanswered
+
+
+async def test_when_it_ended_is_told_beside_when_it_began(page: Page, gateway: Any, job: JobFactory) -> None:
+    await opened_while_it_runs(page, gateway, job)
+    await expect(page.locator("#options")).to_contain_text("Started")
+
+    end(gateway, job)
+
+    await expect(page.locator("#options")).to_contain_text("Ended")
 
 
 async def test_log_of_a_job_that_ended_long_ago_is_there(page: Page, gateway: Any, job: JobFactory) -> None:

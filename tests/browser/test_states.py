@@ -84,7 +84,7 @@ class Scene:
         )
         error = "no document was saved: dns (1)"
         told = [
-            (LogLevel.INFO, "submitted with 1 seeds", {}),
+            (LogLevel.INFO, "submitted with 1 seed", {}),
             (LogLevel.INFO, "started", {}),
             (LogLevel.WARNING, "page failed: dns", {"url": LONG, "reason": "dns"}),
             (LogLevel.ERROR, f"failed: {error}", {}),

@@ -1,6 +1,6 @@
 """What no schema sees: that what a manifest names is there. Each check yields a line for each fault."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from deployment.manifests import (
 )
 
 # Where each custom resource names a Secret, and the keys that its operator reads there.
-SECRETS_OF = {
+SECRETS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[tuple[str, str]]]] = {
     "User": lambda spec: [(spec["importCredentialsSecret"]["name"], key) for key in ("username", "password")],
     "TriggerAuthentication": lambda spec: [(one["name"], one["key"]) for one in spec["secretTargetRef"]],
     "ObjectStore": lambda spec: [(one["name"], one["key"]) for one in spec["configuration"]["s3Credentials"].values()],

@@ -23,7 +23,7 @@ Manifest = dict[str, Any]
 @cache
 def rendered(overlay: str) -> str:
     """What `kubectl kustomize` prints for an overlay, and for production the Secrets that its operator brings."""
-    command = [KUBECTL, "kustomize", KUBERNETES / "overlays" / overlay]
+    command = [str(KUBECTL), "kustomize", str(KUBERNETES / "overlays" / overlay)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return text + ("---\n" + EXAMPLE_SECRETS.read_text() if overlay == "production" else "")
 

@@ -44,7 +44,6 @@ def test_image_has_the_versions_that_are_pinned(service: str) -> None:
     pins = re.findall(r"requirements/(\S+)\.txt", text)
 
     assert pins == ["build", service, "traces"]
-    assert set(re.findall(r"pip install .*|install --only-binary.*", text)) <= set(re.findall(r".*only-binary.*", text))
     assert all((ROOT / "requirements" / f"{name}.txt").exists() for name in pins)
 
 

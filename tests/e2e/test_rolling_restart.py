@@ -83,7 +83,7 @@ async def watch(balancer: Balancer, job_id: UUID, seen: Seen) -> None:
                         return
                 closed_at = monotonic()
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1012)
-            await asyncio.sleep(json.loads(message.extra)["retry_ms"] / 1000)
+            await asyncio.sleep(json.loads(message.extra or "")["retry_ms"] / 1000)
 
 
 async def ask(balancer: Balancer, job_id: UUID, seen: Seen) -> None:

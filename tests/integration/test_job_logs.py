@@ -64,11 +64,11 @@ async def test_life_of_a_job_is_told(tracker_pool: Pool, listener: Listener) -> 
     await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))
 
     assert listener.lines == [
-        (LogLevel.INFO, "submitted with 1 seeds"),
+        (LogLevel.INFO, "submitted with 1 seed"),
         (LogLevel.INFO, "started"),
         (LogLevel.INFO, "paused"),
         (LogLevel.INFO, "resumed"),
-        (LogLevel.INFO, "completed: 1 documents, 2 pages"),
+        (LogLevel.INFO, "completed: 1 document, 2 pages"),
     ]
 
 

@@ -28,6 +28,7 @@ from tallyho_contracts.jobs import (
     JobCancel,
     JobCreate,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobsQuery,
@@ -137,6 +138,9 @@ class FakeTracker:
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
+            case JobDelete():
+                self._known(message.job_id)
+                return self.jobs.pop(message.job_id)
             case JobSummaryQuery():
                 self._known(message.job_id)
                 return self.summary

@@ -203,6 +203,17 @@ async def test_unknown_job_is_not_found_as_json_lines_either(gateway: Any) -> No
     assert (await problem_of(response))["code"] == "not_found"
 
 
+async def test_deleted_job_is_answered_as_it_was_and_is_not_found_afterwards(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 2, "completed"))
+    path = f"/v1/jobs/{UUID(int=1)}"
+    deleted = await gateway.http.delete(path)
+    again = await gateway.http.delete(path)
+
+    assert (deleted.status, (await deleted.json())["status"]) == (200, "completed")
+    assert again.status == 404
+    assert (await gateway.http.get(path)).status == 404
+
+
 async def test_cancelled_job_is_answered_with_its_state(gateway: Any, state: State) -> None:
     gateway.tracker.add(state(1, 2, "cancelling"))
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
+import uvloop
 from tallyho_messaging.connection import open_amqp
 from tallyho_messaging.consumer import Consumer
 from tallyho_messaging.job_logs import JobLogs
@@ -19,10 +20,11 @@ from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
-from tallyho_process import run_process, stop_on_signal, stoppable_start
+from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 from tallyho_process.health import Health
 from tallyho_process.traces import tracing
 
+from crawler import deletion
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
@@ -33,6 +35,7 @@ from crawler.metrics import look_at_frontier
 from crawler.politeness import Politeness
 from crawler.requests import answer
 from crawler.settings import Settings
+from crawler.store import PLANNER
 from crawler.visit import FetchesPages, Visitor
 from crawler.worker import Worker
 
@@ -46,7 +49,7 @@ async def run(*, renders: bool = False) -> None:
     settings = Settings()
     concurrency = settings.render_concurrency if renders else settings.concurrency
     fetcher = Fetcher(
-        user_agent=settings.user_agent,
+        user_agent=settings.user_agent_header,
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
@@ -60,7 +63,9 @@ async def run(*, renders: bool = False) -> None:
             async with stoppable_start(stop):
                 await opened.enter_async_context(health.serving(settings))
                 await opened.enter_async_context(tracing(SOURCE))
-                pool = await opened.enter_async_context(open_pool(settings.database_url, schema=SCHEMA, size=12))
+                pool = await opened.enter_async_context(
+                    open_pool(settings.database_url, schema=SCHEMA, size=12, settings=PLANNER)
+                )
                 amqp = await opened.enter_async_context(open_amqp(settings.amqp_url, name=SOURCE))
                 await opened.enter_async_context(fetcher)
                 parser = await opened.enter_async_context(IsolatedParser())
@@ -69,11 +74,13 @@ async def run(*, renders: bool = False) -> None:
             logs = JobLogs(amqp.publisher, SOURCE, now)
             host = settings.host_concurrency, settings.host_delay
             deps = Deps(pool, relay, now, KnownUrls(), *host, say=logs.say, renders=renders)
-            politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
+            politeness = Politeness(
+                pool, fetcher, user_agent=settings.user_agent_header, host_delay=settings.host_delay
+            )
             fetching: FetchesPages = fetcher
             if renders:
                 fetching = await opened.enter_async_context(renderer(fetcher, politeness, settings))
-            visitor = Visitor(fetching, politeness, parser, settings.max_attempts)
+            visitor = Visitor(pool, fetcher, fetching, politeness, parser, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
             async with asyncio.TaskGroup() as loops:
@@ -81,11 +88,13 @@ async def run(*, renders: bool = False) -> None:
                 loops.create_task(relay.run(relaying))
                 loops.create_task(logs.run(relaying))
                 loops.create_task(commands.run())
+                loops.create_task(deletion.run(pool, stop))
                 loops.create_task(
                     serve(amqp, CRAWLER_REQUESTS, partial(answer, pool), is_transient=is_transient, stop=stop)
                 )
                 loops.create_task(watch_queues(amqp, [CRAWLER_COMMANDS, CRAWLER_REQUESTS], stop))
                 loops.create_task(sample(pool, [outbox_of(SCHEMA), look_at_frontier], stop))
+                spare_the_collector()
                 health.ready(lambda: not stop.is_set())
                 log.info("ready")
                 await worker.run()
@@ -118,4 +127,4 @@ if __name__ == "__main__":
             program = run
         case _:
             sys.exit("usage: python -m crawler [migrate | render]")
-    sys.exit(run_process(program))
+    sys.exit(run_process(program, uvloop.new_event_loop))

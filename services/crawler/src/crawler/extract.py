@@ -96,7 +96,8 @@ def _collapsed(text: str) -> str:
 
 
 def _title(page: LexborHTMLParser) -> str:
-    node = page.css_first("head title, h1")
+    # The head stands first and is small: looking there first spares most pages a walk through all of it.
+    node = (page.head and page.head.css_first("title")) or page.css_first("h1")
     return node.text() if node else ""
 
 

@@ -1,6 +1,7 @@
 """URLs by the WHATWG standard: one canonical spelling and one identity for each page."""
 
 import re
+from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import ada_url
@@ -77,6 +78,7 @@ def path(url: str) -> str:
     return url[url.index("/", url.index("://") + 3) :].partition("?")[0]
 
 
+@lru_cache(maxsize=20_000)
 def page_id(job_id: UUID, url: str) -> UUID:
     """Return the id of a page of a job: the same wherever the page is found again."""
     return uuid5(job_id, url)

@@ -21,6 +21,7 @@ from crawler import metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
+from crawler.listing import add_listed
 from crawler.urls import redacted
 from crawler.visit import Visitor
 
@@ -151,7 +152,8 @@ class Worker:
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
             with metrics.VISIT_SECONDS.time():
-                return await self.visitor.visit(page)
+                done = await self.visitor.visit(page)
+            return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later job=%s page=%s error=%s", page.lane.job_id, page.page_id, error)

@@ -22,6 +22,7 @@ from tallyho_contracts.jobs import (
     Job,
     JobCancel,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobPause,
@@ -70,6 +71,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/jobs", submit_job),
         web.get("/v1/jobs", list_jobs),
         web.get(job, get_job),
+        web.delete(job, delete_job),
         web.get(f"{job}/summary", summarize_job),
         web.get(f"{job}/log", read_log),
         web.post(f"{job}/cancel", cancel_job),
@@ -103,6 +105,13 @@ async def get_job(request: web.Request) -> web.Response:
     """Return a job's state together with what was asked for."""
     query(request, NoParameters)
     job: Job = await request.app[ASK](JobGet(job_id=job_id(request)))
+    return json_response(job)
+
+
+async def delete_job(request: web.Request) -> web.Response:
+    """Delete a job that has ended, and return it as it was; its documents go in the background."""
+    query(request, NoParameters)
+    job: Job = await request.app[ASK](JobDelete(job_id=job_id(request)))
     return json_response(job)
 
 

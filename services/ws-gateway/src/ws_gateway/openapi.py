@@ -66,6 +66,7 @@ OPERATIONS = (
     ),
     Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
     Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
+    Operation("delete", _JOB, "deleteJob", "Delete a job that has ended, for ever", {200: Job}, (404, 409)),
     Operation(
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
