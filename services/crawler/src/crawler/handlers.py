@@ -26,7 +26,7 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import metrics, store, urls
+from crawler import host_budgets, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
@@ -264,7 +264,9 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
-        await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
+        if start.options.max_host_pages is not None:
+            hosts = Counter(urls.site(page.url) for page in pages)
+            await host_budgets.add_host_pages(connection, start.job_id, hosts)
         await store.mark_seen(connection, pages)
         admitted, refused = await _admit(connection, job, [], pages)
         await _add_origins(deps, connection, pages)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tallyho_contracts.logs import LogLevel
 from tallyho_postgres.pool import Connection
 
-from crawler import store, urls
+from crawler import host_budgets, store, urls
 from crawler.deps import Deps
 from crawler.frontier import MAX_REDIRECTS, TRAP, CrawlJob, FoundPage, Visit, within_host_budget
 from crawler.scope import Scope
@@ -108,6 +108,6 @@ async def within_hosts(
     if limit is None or not fresh:
         return fresh, []
     hosts = {urls.site(page.url) for page in fresh}
-    within, beyond = within_host_budget(fresh, await store.host_pages(connection, job.job_id, hosts), limit)
-    await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
+    within, beyond = within_host_budget(fresh, await host_budgets.host_pages(connection, job.job_id, hosts), limit)
+    await host_budgets.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
     return within, beyond

@@ -231,17 +231,6 @@ async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[U
     return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
 
 
-async def host_pages(connection: Connection, job_id: UUID, hosts: Collection[str]) -> dict[str, int]:
-    """How many pages hosts have in a locked job."""
-    return {row["host"]: row["pages"] for row in await connection.fetch(SQL["host_pages"], job_id, list(hosts))}
-
-
-async def add_host_pages(connection: Connection, job_id: UUID, pages: Mapping[str, int]) -> None:
-    """Add to the pages that hosts have in a locked job."""
-    if pages:
-        await connection.execute(SQL["add_host_pages"], job_id, list(pages), list(pages.values()))
-
-
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
     """Take the URLs of a job that have waited longest for a place in its budget."""
     rows = await connection.fetch(SQL["take_waiting"], job_id, limit)
