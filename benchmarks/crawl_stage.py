@@ -56,11 +56,12 @@ class Stage:
 
     site: Site
     backing: BackingServices
-    python: Path
+    report: Callable[[str], None]
 
     def foreign(self, *argv: str) -> Measured:
         """A crawl by a program that says "ready", crawls when it is given a line, and says how many pages it got."""
-        with _running([str(self.python), str(HERE / argv[0]), *argv[1:], self.site.url]) as program:
+        python = other_python(self.report)
+        with _running([str(python), str(HERE / argv[0]), *argv[1:], self.site.url]) as program:
             assert program.hear() == "ready"
             before, start = cpu_seconds(program.pid), time.monotonic()
             program.say("go")
@@ -135,7 +136,7 @@ def other_python(report: Callable[[str], None]) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
             pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "-r", REQUIREMENTS], check=True, stdout=sys.stderr)
+            subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True, stdout=sys.stderr)
             (folder / "installed").touch()
     return folder / "bin" / "python"
 
