@@ -103,7 +103,7 @@ async def on_work(deps: Deps, work: Work) -> None:
         await store.retry_pages(connection, [*work.postponed, *deleted])
         changes = await store.save_documents(connection, closed, at=now)
         gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
-        await store.mark_gone(connection, gone, at=now)
+        await store.mark_documents_gone(connection, gone, at=now)
         by_job = [(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]) for job in jobs]
         finds = [(job, visits, findings(job, visits, deps.known_urls)) for job, visits in by_job if visits]
         await _add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])

@@ -109,10 +109,10 @@ async def hold_documents(connection: Connection, document_ids: Collection[UUID])
     return {row["document_id"] for row in rows}
 
 
-async def mark_gone(connection: Connection, document_ids: Collection[UUID], *, at: datetime) -> None:
+async def mark_documents_gone(connection: Connection, document_ids: Collection[UUID], *, at: datetime) -> None:
     """Note that the pages of documents are gone; those that were never saved are ignored."""
     if document_ids:
-        await connection.execute(SQL["mark_gone"], sorted(document_ids), at)
+        await connection.execute(SQL["mark_documents_gone"], sorted(document_ids), at)
 
 
 async def reserve_fetch(connection: Connection, origin: str, *, within: float) -> float | None:

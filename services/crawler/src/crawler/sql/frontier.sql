@@ -79,7 +79,7 @@ SELECT document_id FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY d
 -- Note that documents are unchanged, and so not gone.
 UPDATE documents SET saved_at = $2, gone_at = NULL WHERE document_id = ANY($1::uuid[])
 
--- name: mark_gone
+-- name: mark_documents_gone
 -- Note that there are no such pages any more; the documents stay.
 UPDATE documents SET gone_at = coalesce(gone_at, $2) WHERE document_id = ANY($1::uuid[])
 
