@@ -241,7 +241,7 @@ def busy(status: int = 503) -> web.Response:
 async def held(pool: Pool) -> float:
     """For how many seconds nothing may be sent to the one origin."""
     seconds: float = await pool.fetchval(
-        "SELECT greatest(0, extract(epoch FROM busy_until - now()))::float8 FROM origins"
+        "SELECT extract(epoch FROM greatest(busy_until, now()) - now())::float8 FROM origins"
     )
     return seconds
 

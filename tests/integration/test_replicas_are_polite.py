@@ -4,9 +4,8 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import pairwise
 
 import pytest
 from aiohttp import web
@@ -14,6 +13,8 @@ from crawler.deps import Deps
 from made_up_web import crawler_deps, start
 from tallyho_postgres.pool import Pool
 from watched_site import WatchedSite, page, serving, until
+
+Answers = dict[str, Callable[[], web.Response]]
 
 REPLICAS = 3
 DELAY = 0.15
@@ -51,25 +52,26 @@ def deps(crawler_pool: Pool) -> Deps:
 
 def check_rate(site: WatchedSite) -> None:
     arrivals = [at for path, at in site.arrivals if path != "/robots.txt"]
-    distances = sorted(after - before for before, after in pairwise(arrivals))
+    in_row = [after - before for before, after in zip(arrivals, arrivals[6:], strict=False)]
 
     assert len(arrivals) == 2 * len(PAGES)
-    # A busy machine is late with some, so two may be closer than their sending was; on the whole the distance is kept.
-    assert distances[0] > DELAY / 3
-    assert arrivals[-1] - arrivals[0] > (len(arrivals) - 1) * DELAY - DELAY
+    # A request can be late on a busy machine, never early: six distances may look shorter by the lateness of the first.
+    # Two processes that didn't know of each other would need half the time.
+    assert min(in_row) > 6 * DELAY - 2 * DELAY
+    assert arrivals[-1] - arrivals[0] > (len(arrivals) - 1) * DELAY - 2 * DELAY
 
 
 def check_concurrency(site: WatchedSite) -> None:
     assert site.requests.total() == 2 * len(PAGES) + 1  # robots.txt once, by all of them
-    # Each replica would take as many alone.
-    assert site.most_under_way == 3
+    # Each replica alone would take as many.
+    assert 1 < site.most_under_way <= 3
 
 
 async def test_replicas_and_jobs_share_the_rate_and_the_concurrency_of_a_host(
     deps: Deps, amqp_url: str, database_url: str
 ) -> None:
-    answers = dict.fromkeys([*PAGES, *(f"/other{path}" for path in PAGES)], page)
-    rules = {"/robots.txt": lambda: web.Response(text=f"User-agent: *\nCrawl-delay: {DELAY}")}
+    answers: Answers = dict.fromkeys([*PAGES, *(f"/other{path}" for path in PAGES)], page)
+    rules: Answers = {"/robots.txt": lambda: web.Response(text=f"User-agent: *\nCrawl-delay: {DELAY}")}
     async with (
         AsyncExitStack() as replicas,
         serving(answers | rules) as spaced,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -37,7 +38,7 @@ def sitemap(*entries: str, tag: str = "url", lastmod: str = "") -> web.Response:
     return web.Response(text=f"<{root}>{listed}</{root}>", content_type="application/xml")
 
 
-async def crawled(deps: Deps, *seeds: str, ledgers: Ledgers | None = None, **options: object) -> Ledger:
+async def crawled(deps: Deps, *seeds: str, ledgers: Ledgers | None = None, **options: Any) -> Ledger:
     """The ledger of a crawl that has come to its end, written into those of the crawls before it."""
     ledgers = ledgers or Ledgers(deps.pool)
     job_id = await start(deps, *seeds, same_site=True, **options)

@@ -44,6 +44,6 @@ async def forget_some(pool: Pool) -> bool:
         forgotten = await store.forget_documents(connection, job_id, limit=DOCUMENTS_AT_ONCE)
         forgotten = forgotten or await store.forget_urls(connection, job_id, limit=URLS_AT_ONCE)
         if not forgotten:
-            await store.mark_forgotten(connection, job_id)
+            await store.mark_deleted(connection, job_id)
             log.info("nothing is left of deleted job=%s", job_id)
         return True

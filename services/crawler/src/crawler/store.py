@@ -362,10 +362,10 @@ async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> in
     return sum(int(status.rpartition(" ")[2]) for status in done)
 
 
-async def mark_forgotten(connection: Connection, job_id: UUID) -> None:
+async def mark_deleted(connection: Connection, job_id: UUID) -> None:
     """Remember that nothing is left of a deleted job but its row."""
     await connection.execute(SQL["forget_waiting"], job_id)
-    await connection.execute(SQL["mark_forgotten"], job_id)
+    await connection.execute(SQL["mark_deleted"], job_id)
 
 
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:

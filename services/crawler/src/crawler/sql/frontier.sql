@@ -390,7 +390,7 @@ WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id
 -- Forget up to $2 URLs of a job that wait for a place.
 DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
 
--- name: mark_forgotten
+-- name: mark_deleted
 -- Nothing is left of a deleted job but its row.
 UPDATE jobs SET has_remains = false WHERE job_id = $1
 
