@@ -17,7 +17,7 @@ from statistics import median
 from tallyho_backing_services import BackingServicesError, open_backing_services
 
 from benchmarks.crawl_site import open_site
-from benchmarks.crawl_stage import Measured, Stage, other_python
+from benchmarks.crawl_stage import Measured, Stage
 
 BASE = "Scrapy, best found"
 
@@ -102,7 +102,7 @@ def main() -> int:
         with open_backing_services(report) as backing, open_site(backing.run, only=arguments.manual) as site:
             load = " ".join(f"{load:.2f}" for load in os.getloadavg())
             print(f"{os.cpu_count()} cores; Python {platform.python_version()}; load before: {load}", flush=True)
-            stage = Stage(site, backing, other_python(report))
+            stage = Stage(site, backing, report)
             title = f"{site.pages:,} pages of {site.mean_bytes / 1000:.0f} KB, medians of {arguments.rounds} rounds"
             print_results(title, compare(stage, entries, rounds=arguments.rounds))
     except BackingServicesError as error:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
 
-import lxml.html
+import lxml.html  # type: ignore[import-untyped]  # it is not in our environment
 import scrapy  # type: ignore[import-not-found]  # it is not in our environment
 from scrapy.crawler import CrawlerProcess  # type: ignore[import-not-found]  # it is not in our environment
 from scrapy.linkextractors import LinkExtractor  # type: ignore[import-not-found]  # it is not in our environment

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,11 +56,12 @@ class Stage:
 
     site: Site
     backing: BackingServices
-    python: Path
+    report: Callable[[str], None]
 
     def foreign(self, *argv: str) -> Measured:
         """A crawl by a program that says "ready", crawls when it is given a line, and says how many pages it got."""
-        with _running([str(self.python), str(HERE / argv[0]), *argv[1:], self.site.url]) as program:
+        python = other_python(self.report)
+        with _running([str(python), str(HERE / argv[0]), *argv[1:], self.site.url]) as program:
             assert program.hear() == "ready"
             before, start = cpu_seconds(program.pid), time.monotonic()
             program.say("go")
@@ -134,8 +135,8 @@ def other_python(report: Callable[[str], None]) -> Path:
             report(f"installing {REQUIREMENTS.name} (once)")
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "-r", REQUIREMENTS], check=True, stdout=sys.stderr)
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True, stdout=sys.stderr)
             (folder / "installed").touch()
     return folder / "bin" / "python"
 
@@ -167,5 +168,5 @@ async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", job_id: UUID)
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _cpu(pids: "Iterator[int] | Sequence[int]") -> float:
+def _cpu(pids: Iterable[int]) -> float:
     return sum(map(cpu_seconds, pids))

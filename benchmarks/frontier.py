@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,11 +22,14 @@ from crawler.frontier import DocumentContent, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work, start_crawl
 from crawler.known_urls import KnownUrls
 from tallyho_backing_services import BackingServicesError, open_backing_services
+from tallyho_backing_services.servers import PrivateServer
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.migrations import migrate
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import Pool, open_pool
+
+from benchmarks.cpu import cpu_seconds
 
 PARTS = {"one": (1, 1_000_000), "many": (1_000, 1_000)}
 HOSTS = 1_000
@@ -117,8 +120,11 @@ async def start(deps: Deps, hubs: Sequence[str]) -> UUID:
     return job_id
 
 
-async def run(pool: Pool, jobs: int, pages: int, *, step: int) -> None:
-    """Crawl `jobs` jobs of so many pages each to their end, and print what each `step` pages took."""
+async def run(pool: Pool, jobs: int, pages: int, *, step: int, database: Callable[[], float]) -> None:
+    """Crawl `jobs` jobs of so many pages each to their end, and print what each `step` pages took.
+
+    `database` returns the CPU seconds that the database has used so far.
+    """
     relay = Relay(pool, _confirmed)
     deps = Deps(pool, relay, partial(datetime.now, UTC), KnownUrls(), host_concurrency=2, host_delay=0.0)
     hubs: dict[str, tuple[str, ...]] = {}
@@ -132,16 +138,22 @@ async def run(pool: Pool, jobs: int, pages: int, *, step: int) -> None:
         for worker in workers:
             await store.register_worker(connection, worker.worker_id, LEASE)
     print(f"\n| {jobs:,} jobs of {pages:,} pages: so far | pages/s | inserted/s | claimed/s | finished/s |", end="")
-    print(" queue heap MB | its indexes | dead rows |\n|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print(" CPU ms a page | of the database |", end="")
+    print(" queue heap MB | its indexes | dead rows |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     stop = asyncio.Event()
     relaying = asyncio.create_task(relay.run(stop))
     done = 0
     while True:
         steps, started, before = Steps(), time.perf_counter(), done
+        own, backing = time.process_time(), database()
         done += sum(await asyncio.gather(*(_work(worker, steps, step // WORKERS) for worker in workers)))
         if done == before:
             break
-        await _print_row(pool, done, (done - before) / (time.perf_counter() - started), steps)
+        own = 1_000 * (time.process_time() - own) / (done - before)
+        backing = 1_000 * (database() - backing) / (done - before)
+        rate = (done - before) / (time.perf_counter() - started)
+        rates = [f"{one:,.0f}" for one in (rate, steps.inserted.rate, steps.claimed.rate, steps.finished.rate)]
+        await _print_row(pool, done, [*rates, f"{own:.2f}", f"{backing:.2f}"])
     stop.set()
     await relaying
     print("\n| table at the end | heap MB | indexes MB | dead rows | autovacuums |\n|---|--:|--:|--:|--:|")
@@ -158,11 +170,10 @@ async def _work(worker: MadeUpWorker, steps: Steps, pages: int) -> int:
     return done
 
 
-async def _print_row(pool: Pool, done: int, rate: float, steps: Steps) -> None:
+async def _print_row(pool: Pool, done: int, measured: Sequence[str]) -> None:
     [row] = await pool.fetch(SIZES, ["queue"])
-    rates = f"{steps.inserted.rate:,.0f} | {steps.claimed.rate:,.0f} | {steps.finished.rate:,.0f}"
-    queue = f"{row['heap']:.1f} | {row['indexes']:.1f} | {row['dead']:,}"
-    print(f"| {done:,} | {rate:,.0f} | {rates} | {queue} |", flush=True)
+    sizes = f"{row['heap']:.1f} | {row['indexes']:.1f} | {row['dead']:,}"
+    print(f"| {done:,} | {' | '.join(measured)} | {sizes} |", flush=True)
 
 
 async def _confirmed(*_: object) -> None:
@@ -200,17 +211,19 @@ def main() -> int:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
 
-    async def measure(url: str) -> None:
+    async def measure(url: str, database: Callable[[], float]) -> None:
         for part in arguments.parts or PARTS:
             jobs, pages = PARTS[part]
             if arguments.quick:
                 jobs, pages = (jobs, pages // 100) if jobs == 1 else (jobs // 100, pages)
             async with empty_database(url) as pool:
-                await run(pool, jobs, pages, step=jobs * pages // 10)
+                await run(pool, jobs, pages, step=jobs * pages // 20, database=database)
 
     try:
         with open_backing_services(lambda line: print(line, file=sys.stderr)) as backing:
-            asyncio.run(measure(backing.database_url))
+            server = backing.database
+            pid = server.pid if isinstance(server, PrivateServer) else None
+            asyncio.run(measure(backing.database_url, lambda: cpu_seconds(pid) if pid else 0.0))
     except BackingServicesError as error:
         print(error, file=sys.stderr)
         return 2

@@ -21,6 +21,9 @@ SERVICES = ("crawler", "job-tracker", "ws-gateway")
 SOMEBODY = "54321:54321"
 PATIENCE_SECONDS = 900
 
+# The first of them builds the images.
+pytestmark = pytest.mark.timeout(PATIENCE_SECONDS)
+
 
 def docker(*arguments: str, env: Mapping[str, str] | None = None) -> str:
     """What `docker` prints; raises AssertionError with what went wrong."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, Postponed, Visit
+from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, Visit
 from frontier_checks import Ledgers
 from made_up_pdf import pdf
 from made_up_web import SimulatedWorker, crawler_deps, start
@@ -39,7 +39,7 @@ async def test_document_is_kept_with_what_tells_it_apart(deps: Deps) -> None:
     visit = await visited(deps, response)
 
     assert isinstance(visit, Visit)
-    assert visit.document
+    assert isinstance(visit.document, DocumentContent)
     assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.COMPLETED, None, 200)
     assert (visit.document.title, visit.document.etag) == ("Page", '"1"')
     assert visit.document.last_modified == "Mon, 23 Nov 2026 00:00:00 GMT"
@@ -54,7 +54,7 @@ async def test_main_text_is_kept_as_the_job_wants_it(deps: Deps, markdown: bool,
     visit = await visited(deps, response, markdown=markdown)
 
     assert isinstance(visit, Visit)
-    assert visit.document
+    assert isinstance(visit.document, DocumentContent)
     assert visit.document.content.strip() == content
 
 
@@ -63,7 +63,7 @@ async def test_pdf_is_a_document(deps: Deps) -> None:
     visit = await visited(deps, response, keep_html=True)
 
     assert isinstance(visit, Visit)
-    assert visit.document
+    assert isinstance(visit.document, DocumentContent)
     assert (visit.document.title, visit.document.content, visit.document.html) == ("A title", "Its text", None)
 
 

@@ -158,7 +158,9 @@ async def test_whoever_sleeps_leaves_subscribes_or_comes_back_misses_nothing_and
                 assert newest is not None
                 known = one.revisions.get(job, [-1])[-1]
                 if one.client.is_silent:
-                    hub.subscribe_all(one.client, {})
+                    hub.subscribe_all(
+                        one.client, {UUID(int=number): sent[-1] for number, sent in one.revisions.items()}
+                    )
                     hub.answer_all(one.client)
                 hub.subscribe(one.client, UUID(int=job), known)
                 hub.answer(one.client, newest.state)

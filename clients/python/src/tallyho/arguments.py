@@ -248,8 +248,13 @@ def add_crawl_arguments(command: Parser) -> None:
             choices = {"choices": described["enum"], "metavar": "|".join(described["enum"])}
             rules.add_argument(flag, help=f"{text} (default: {described['default']})", **choices, **given)
         elif described.get("type") == "array":
-            value = "PATH" if name == "below" else "RE"
+            value = {"below": "PATH", "url_lists": "URL"}.get(name, "RE")
             rules.add_argument(flag, action="append", metavar=value, help=f"{text} Repeatable.", **given)
+        elif "enum" in described:
+            text = f"{text} (default: {described['default']})"
+            rules.add_argument(flag, choices=described["enum"], help=text, **given)
+        elif "date-time" in (kind.get("format") for kind in described.get("anyOf", ())):
+            rules.add_argument(flag, metavar="TIME", help=f"{text} Such as 2026-03-01T00:00:00Z.", **given)
         else:
             default = "none" if described["default"] is None else f"{described['default']:,}"
             text = f"{text} (default: {default})"

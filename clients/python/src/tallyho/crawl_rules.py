@@ -1,6 +1,7 @@
 """The rules of a crawl as keyword arguments."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Literal, TypedDict
 
 from pydantic import ValidationError
@@ -21,6 +22,10 @@ class CrawlRules(TypedDict, total=False):
     subdomains: bool
     outlinks: bool
     below: Sequence[str]
+    sitemap: Literal["skip", "include", "only"]
+    url_lists: Sequence[str]
+    modified_since: datetime | str | None
+    revalidate: bool
     drop_tracking: bool
     canonical: bool
     robots_tags: bool

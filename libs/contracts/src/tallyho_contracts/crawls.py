@@ -6,7 +6,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from tallyho_contracts.event import NO_NUL, Count, Message, SmallCount, Text, Url
 from tallyho_contracts.pages import SpawnedPage
@@ -46,6 +46,22 @@ class CrawlOptions(Message):
         default=(),
         max_length=100,
         description="On the seeds' hosts, follow only links to one of these paths or below it. Seeds are exempt.",
+    )
+    sitemap: Literal["skip", "include", "only"] = Field(
+        default="skip",
+        description="Read the sitemaps of the seeds' hosts: in addition to links, or only, following no links.",
+    )
+    url_lists: tuple[Url, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Sitemaps, feeds or text files of URLs to crawl, too, by the rules for links.",
+    )
+    modified_since: AwareDatetime | None = Field(
+        default=None, description="Leave out what a sitemap says was last modified before this time."
+    )
+    revalidate: bool = Field(
+        default=True,
+        description="Ask servers whether known documents have changed, instead of fetching them anew.",
     )
     drop_tracking: bool = Field(
         default=False, description="Drop parameters such as utm_source from found URLs and seeds (docs/crawling.md)."

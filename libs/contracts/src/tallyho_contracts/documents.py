@@ -93,7 +93,10 @@ class StoredDocument(Message):
     etag: Text | None = None
     last_modified: Text | None = None
     created_at: AwareDatetime = Field(description="When the document was first saved.")
-    saved_at: AwareDatetime = Field(description="When it was last saved.")
+    saved_at: AwareDatetime = Field(description="When it was last saved, or found unchanged.")
+    gone_at: AwareDatetime | None = Field(
+        default=None, description="Since when its server says that there is no such page; none while there is."
+    )
     description: Text = Field(default="", description="The summary that the page gives of itself.")
     language: Text | None = Field(default=None, description="The language that the page declares: `en`, `pt-BR`.")
     metadata: dict[Text, Text] = Field(

@@ -45,7 +45,7 @@ ACCOUNTS: Mapping[str, Account] = {
         write=rf"^({EVENTS}|{COMMANDS}|{DEAD_LETTERS}|{REPLIES})$",
         read=r"^job-tracker\.(events|commands|logs)$",
         topics={
-            EVENTS: r"^job\.(progress|log)\.",
+            EVENTS: r"^job\.",
             COMMANDS: r"^crawl\.",
             DEAD_LETTERS: r"^job-tracker\.",
         },

@@ -49,7 +49,7 @@ async def run(*, renders: bool = False) -> None:
     settings = Settings()
     concurrency = settings.render_concurrency if renders else settings.concurrency
     fetcher = Fetcher(
-        user_agent=settings.user_agent,
+        user_agent=settings.user_agent_header,
         timeout=settings.fetch_timeout,
         max_body_bytes=settings.max_body_bytes,
         allow_private=settings.allow_private_addresses,
@@ -74,11 +74,13 @@ async def run(*, renders: bool = False) -> None:
             logs = JobLogs(amqp.publisher, SOURCE, now)
             host = settings.host_concurrency, settings.host_delay
             deps = Deps(pool, relay, now, KnownUrls(), *host, say=logs.say, renders=renders)
-            politeness = Politeness(pool, fetcher, user_agent=settings.user_agent, host_delay=settings.host_delay)
+            politeness = Politeness(
+                pool, fetcher, user_agent=settings.user_agent_header, host_delay=settings.host_delay
+            )
             fetching: FetchesPages = fetcher
             if renders:
                 fetching = await opened.enter_async_context(renderer(fetcher, politeness, settings))
-            visitor = Visitor(fetching, politeness, parser, settings.max_attempts)
+            visitor = Visitor(pool, fetcher, fetching, politeness, parser, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), concurrency, settings.lease_seconds, stop)
             commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
             async with asyncio.TaskGroup() as loops:

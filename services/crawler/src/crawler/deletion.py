@@ -44,6 +44,6 @@ async def forget_some(pool: Pool) -> bool:
         forgotten = await jobs.forget_documents(connection, job_id, limit=DOCUMENTS_AT_ONCE)
         forgotten = forgotten or await jobs.forget_urls(connection, job_id, limit=URLS_AT_ONCE)
         if not forgotten:
-            await jobs.mark_gone(connection, job_id)
+            await jobs.mark_deleted(connection, job_id)
             log.info("nothing is left of deleted job=%s", job_id)
         return True

@@ -67,6 +67,11 @@ class Skipped:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The page is as it was when the server gave it the validators that were sent."""
+
+
 Result = Fetched | Redirected | Failed | Skipped
 
 
@@ -128,8 +133,18 @@ class Fetcher:
 
         With `first_bytes` the body may be of any type, and is cut at that size instead of being refused.
         """
+        return await self._get(url, {}, first_bytes)
+
+    async def fetch_if_modified(self, url: str, *, etag: str | None, last_modified: str | None) -> Result | NotModified:
+        """Fetch a canonical URL once, unless it is as it was when it had these validators."""
+        validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        result = await self._get(url, {name: value for name, value in validators.items() if value}, None)
+        is_unchanged = isinstance(result, Failed) and result.status == HTTPStatus.NOT_MODIFIED
+        return NotModified() if is_unchanged else result
+
+    async def _get(self, url: str, headers: dict[str, str], first_bytes: int | None) -> Result:
         try:
-            async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+            async with self._session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
                 refused = refusal(url, response, any_type=first_bytes is not None)
                 if refused is not None:
                     return refused

@@ -10,10 +10,12 @@ from tallyho_contracts.pages import Outcome
 
 from crawler import urls
 from crawler.scope import Scope
+from crawler.sitemaps import Entry
 
 MAX_REDIRECTS = 10
 BUDGET = "budget"
 KNOWN = "known"
+LINK = "link"
 NOFOLLOW = "nofollow"
 TRAP = "trap"
 
@@ -31,7 +33,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPage:
-    """A page to visit. `redirects` is how many redirects led to it, `attempts` how often its fetch failed."""
+    """A page to visit. `redirects` is how many redirects led to it, `attempts` how often its fetch failed.
+
+    `is_list`: it is read for the URLs that it lists. `known` is what was saved of it before, if anything was.
+    """
 
     lane: Lane
     depth: int
@@ -40,11 +45,35 @@ class QueuedPage:
     url: str
     redirects: int
     attempts: int
+    is_list: bool = False
+    known: "KnownDocument | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocument:
+    """What tells whether a document that was saved before is still the same. `made_by` is as in `DocumentContent`."""
+
+    etag: str | None
+    last_modified: str | None
+    made_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDocument:
+    """A document that its server says is as it was saved before, by the same rules."""
+
+    title: str
+    content_hash: str
+    links: tuple[str, ...]
+    nofollow: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentContent:
-    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's."""
+    """What is kept of a page. `content` is its main text, as markdown where the job wants that; `html` is zlib's.
+
+    `made_by` names the rules by which it was made: with other rules, the same page gives something else.
+    """
 
     title: str
     content: str
@@ -59,6 +88,7 @@ class DocumentContent:
     metadata: Mapping[str, str] = field(default_factory=dict)
     html: bytes | None = None
     nofollow: tuple[str, ...] = ()
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +103,22 @@ class Links:
 class Visit:
     """How a visit to a page ended for good: with a document, a redirect's target, or a reason why with neither.
 
-    `links` are those of a page that is not kept.
+    `links` are those of a page that is not kept. `lists` are sitemaps that are to be read, too; `listed` is what one of
+    them lists, and `skipped` how many of that is not followed, by reason.
     """
 
     page: QueuedPage
     outcome: Outcome
     reason: str | None = None
     status_code: int | None = None
-    document: DocumentContent | None = None
+    document: DocumentContent | KeptDocument | None = None
     redirect_to: str | None = None
     # Of the trace of this page, when that is kept.
     traceparent: str | None = None
     links: Links = Links()
+    lists: tuple[str, ...] = ()
+    listed: tuple[Entry, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def found(self) -> Links:
@@ -144,6 +178,7 @@ class FoundPage:
     url: str
     depth: int
     redirects: int = 0
+    is_list: bool = False
 
 
 @dataclass
@@ -177,13 +212,17 @@ def findings(
     scope = Scope.of(job.options, result.sites)
     for visit in sorted(visits, key=_depth_of_candidates):
         found_on = None if visit.redirect_to else visit.page.url
-        skipped = result.skipped_links.setdefault(visit.page.page_id, Counter())
-        for found, rule in _candidates(visit, drop_tracking=job.options.drop_tracking):
+        skipped = result.skipped_links.setdefault(visit.page.page_id, Counter(visit.skipped))
+        for found, rule in [*_lists(visit), *_candidates(visit, job.options)]:
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
                 continue
-            if refusal := rule or scope.refusal(found.url, found.depth, found_on=found_on):
+            # Lists may lie anywhere: they were asked for, and what they list is judged.
+            refusal = rule
+            if not (refusal or found.is_list):
+                refusal = scope.refusal(found.url, found.depth, found_on=found_on)
+            if refusal:
                 skipped[refusal] += 1
                 if (job.job_id, found.url) not in known_skipped:
                     result.skipped.setdefault(found.url, (found, refusal))
@@ -201,7 +240,7 @@ def is_fresh(page: FoundPage, known: Mapping[UUID, str | None]) -> bool:
 
 def _redirected_sites(visits: Iterable[Visit]) -> frozenset[str]:
     """A seed that redirects elsewhere takes its job along: the site that it leads to is meant."""
-    targets = (visit.redirect_to for visit in visits if visit.page.depth == 0)
+    targets = (visit.redirect_to for visit in visits if visit.page.depth == 0 and not visit.page.is_list)
     return frozenset(urls.site(target) for target in targets if target)
 
 
@@ -210,19 +249,25 @@ def _depth_of_candidates(visit: Visit) -> int:
     return visit.page.depth if visit.redirect_to else visit.page.depth + 1
 
 
-def _candidates(visit: Visit, *, drop_tracking: bool) -> list[tuple[FoundPage, str | None]]:
-    """The URLs that a visit led to, and of links that the page itself says not to follow, the reason."""
+def _lists(visit: Visit) -> list[tuple[FoundPage, None]]:
+    job_id, depth = visit.page.lane.job_id, visit.page.depth
+    return [(FoundPage(job_id, urls.page_id(job_id, url), url, depth, is_list=True), None) for url in visit.lists]
+
+
+def _candidates(visit: Visit, options: CrawlOptions) -> list[tuple[FoundPage, str | None]]:
+    """The URLs that a visit led to, and of links that are not to be followed whatever they lead to, the reason."""
     job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
-        target = visit.redirect_to
-        return [(FoundPage(job_id, urls.page_id(job_id, target), target, depth, visit.page.redirects + 1), None)]
+        target, redirects = visit.redirect_to, visit.page.redirects + 1
+        page = FoundPage(job_id, urls.page_id(job_id, target), target, depth, redirects, visit.page.is_list)
+        return [(page, None)]
     found: dict[str, tuple[FoundPage, str | None]] = {}
     nofollow = visit.found.nofollow
     for link in visit.found.urls:
-        url = urls.without_tracking(link) if drop_tracking else link
+        url = urls.without_tracking(link) if options.drop_tracking else link
         # Two links can be one URL without what tracks: it is followed if one of them is.
         if url != visit.page.url and (url not in found or found[url][1] is not None):
-            rule = NOFOLLOW if link in nofollow else None
+            rule = LINK if options.sitemap == "only" else NOFOLLOW if link in nofollow else None
             found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth), rule
     return list(found.values())
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tallyho_postgres.pool import Connection
 
-from crawler import jobs, ledger, store, urls
+from crawler import host_budgets, jobs, ledger, store, urls
 from crawler.deps import Deps
 from crawler.frontier import (
     BUDGET,
@@ -37,6 +37,14 @@ class Admission:
     retry_after: UUID | None
 
 
+@dataclass(frozen=True)
+class Sifted:
+    """New URLs that may join their job, and those that may not, with the reason."""
+
+    fresh: list[FoundPage]
+    refused: list[tuple[FoundPage, str]]
+
+
 async def add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
     """Make the origins of found pages known: of all jobs at once, or two transactions could each want the other's."""
     await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
@@ -48,14 +56,10 @@ async def grow(
     """Admit new pages of a job as far as its budget allows; returns them by the page that spawned them."""
     candidates = list(found.found.values())
     known = await ledger.known_urls(connection, [*candidates, *(url for url, _ in found.skipped.values())])
-    fresh = [page for page in candidates if is_fresh(page, known)]
-    met_before = await _met_before(connection, job, fresh)
-    fresh = [page for page in fresh if page.url not in met_before]
-    fresh, trapped = await _within_host_budget(connection, job, fresh)
-    admission = await admit(connection, job, visits, fresh)
+    sifted = await sift(connection, job, [page for page in candidates if is_fresh(page, known)])
+    admission = await admit(connection, job, visits, sifted.fresh)
     skipped = [one for one in found.skipped.values() if one[0].page_id not in known]
-    skipped += [(found.found[url], KNOWN) for url in met_before]
-    skipped += [(page, TRAP) for page in trapped]
+    skipped += sifted.refused
     returned = places_given_back(visits)
     step = Step(
         found.sites,
@@ -67,10 +71,10 @@ async def grow(
     )
     lifted = [page for page in candidates if page.redirects and not is_fresh(page, known)]
     await join(deps, connection, job, admission, step, skipped=skipped, lifted=lifted)
-    known_before = [found.found[url] for url in met_before]
-    for reason, pages in ((BUDGET, admission.waiting), (KNOWN, known_before), (TRAP, trapped)):
-        for page in pages:
-            found.skipped_links[found.finder[page.page_id]][reason] += 1
+    places = room(job, visits)
+    without_place = admission.waiting if places is not None and len(admission.joining) >= places else []
+    for page, reason in [*((page, BUDGET) for page in without_place), *sifted.refused]:
+        found.skipped_links[found.finder[page.page_id]][reason] += 1
     spawned: dict[UUID, list[FoundPage]] = {}
     for page in admission.joining:
         # A page that waited was found by another visit; it joins the job with the visit that made room.
@@ -78,21 +82,28 @@ async def grow(
     return spawned
 
 
-async def _within_host_budget(
-    connection: Connection, job: CrawlJob, fresh: list[FoundPage]
-) -> tuple[list[FoundPage], list[FoundPage]]:
-    """Split new pages of a locked job into those that their hosts have room for, which take it, and the others."""
+async def sift(connection: Connection, job: CrawlJob, fresh: Sequence[FoundPage]) -> Sifted:
+    """Part URLs that are new to a locked job from those of them that it is not to visit.
+
+    Those it retries may have met some, and some hosts may have no room; where they have, it is taken.
+    """
+    met_before = await _met_before(connection, job, fresh)
+    kept = [page for page in fresh if page.url not in met_before]
+    refused = [(page, KNOWN) for page in fresh if page.url in met_before]
     limit = job.options.max_host_pages
-    if limit is None or not fresh:
-        return fresh, []
-    hosts = {urls.site(page.url) for page in fresh}
-    within, beyond = within_host_budget(fresh, await store.host_pages(connection, job.job_id, hosts), limit)
-    await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
-    return within, beyond
+    if limit is None or not kept:
+        return Sifted(kept, refused)
+    hosts = {urls.site(page.url) for page in kept}
+    within, beyond = within_host_budget(kept, await host_budgets.host_pages(connection, job.job_id, hosts), limit)
+    await host_budgets.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
+    return Sifted(within, [*refused, *((page, TRAP) for page in beyond)])
 
 
 async def admit(connection: Connection, job: CrawlJob, visits: Sequence[Visit], fresh: list[FoundPage]) -> Admission:
-    """Give the job's free places to the pages that it is to visit again, then to who waits, then to what is new."""
+    """Give the job's free places to the pages that it is to visit again, then to who waits, then to what is new.
+
+    Many (a list was read) join the job some at a time: whatever is closed lets more in, until none waits.
+    """
     if job.status == "cancelled":
         return Admission([], [], None)
     places = room(job, visits)
@@ -100,10 +111,10 @@ async def admit(connection: Connection, job: CrawlJob, visits: Sequence[Visit], 
     joining, retry_after = await _visited_again(connection, job, limit)
     if job.waits and len(joining) < limit:
         joining += await store.take_waiting(connection, job.job_id, limit - len(joining))
-    if places is None:
-        return Admission([*joining, *fresh], [], retry_after)
     # Where not all have joined who wait, what is new waits behind them.
-    free = 0 if len(joining) == limit else places - len(joining)
+    free = 0 if len(joining) == limit else None if places is None else places - len(joining)
+    if free is None:
+        return Admission([*joining, *fresh], [], retry_after)
     return Admission([*joining, *fresh[:free]], fresh[free:], retry_after)
 
 
@@ -132,18 +143,18 @@ async def _visited_again(connection: Connection, job: CrawlJob, limit: int) -> t
     if job.retry_after is None or not limit:
         return [], job.retry_after
     failed = await jobs.list_failed(connection, job.retry_of[0], after=job.retry_after, limit=limit)
-    pages = [FoundPage(job.job_id, urls.page_id(job.job_id, page.url), page.url, page.depth) for page in failed]
+    pages = [replace(page, job_id=job.job_id, page_id=urls.page_id(job.job_id, page.url)) for page in failed]
     if job.options.max_host_pages is not None:
-        await store.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in pages))
+        await host_budgets.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in pages))
     return pages, failed[-1].page_id if len(failed) == limit else None
 
 
-async def _met_before(connection: Connection, job: CrawlJob, fresh: Sequence[FoundPage]) -> list[str]:
+async def _met_before(connection: Connection, job: CrawlJob, fresh: Sequence[FoundPage]) -> set[str]:
     """Those of these URLs that the job which this one retries has met, or the one that that one retried, and so on."""
     before = {
-        urls.page_id(job_id, page.url): FoundPage(job_id, urls.page_id(job_id, page.url), page.url, page.depth)
+        urls.page_id(job_id, page.url): replace(page, job_id=job_id, page_id=urls.page_id(job_id, page.url))
         for job_id in job.retry_of
         for page in fresh
     }
     known = await ledger.known_urls(connection, list(before.values()))
-    return list(dict.fromkeys(before[page_id].url for page_id in known))
+    return {before[page_id].url for page_id in known}

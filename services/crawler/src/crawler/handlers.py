@@ -28,13 +28,14 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import jobs, metrics, store, urls
+from crawler import host_budgets, jobs, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_closed, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
     BUDGET,
     CrawlJob,
     FoundPage,
+    KeptDocument,
     Lane,
     Postponed,
     QueuedPage,
@@ -76,10 +77,18 @@ async def claim(
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
-        events = pages_started([page for _, pages in claimed for page in pages], deps.now())
+        known = await store.known_documents(connection, [urls.document_id(page.url) for page in _pages(claimed)])
+        events = pages_started(_pages(claimed), deps.now())
         await outbox.add(connection, events)
     deps.relay.offer(events)
-    return claimed
+    return [
+        (lane, [replace(page, known=known.get(urls.document_id(page.url))) for page in pages])
+        for lane, pages in claimed
+    ]
+
+
+def _pages(claimed: Sequence[tuple[Lane, list[QueuedPage]]]) -> list[QueuedPage]:
+    return [page for _, pages in claimed for page in pages]
 
 
 async def on_work(deps: Deps, work: Work) -> None:
@@ -90,14 +99,17 @@ async def on_work(deps: Deps, work: Work) -> None:
     skipped: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
         locked = await store.lock_jobs(connection, work.job_ids)
-        closed = await store.close_pages(connection, work.visits)
-        await store.retry_pages(connection, work.postponed)
+        visits, deleted = await _with_their_documents(connection, work.visits)
+        closed = await store.close_pages(connection, visits)
+        await store.retry_pages(connection, [*work.postponed, *deleted])
         by_job = [
             (job, within_budget(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]))
             for job in locked
         ]
         closed = [visit for _, visits in by_job for visit in visits]
         changes = await store.save_documents(connection, closed, at=now)
+        gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
+        await store.mark_documents_gone(connection, gone, at=now)
         await jobs.note_failed(connection, closed)
         finds = [
             (job, visits, findings(job, visits, deps.known_urls, deps.skipped_urls)) for job, visits in by_job if visits
@@ -134,6 +146,21 @@ async def on_work(deps: Deps, work: Work) -> None:
         places = room(job, visits)
         if places and any(skipped[BUDGET] for skipped in found.skipped_links.values()):
             deps.say(job.job_id, LogLevel.INFO, f"the budget of {job.options.max_pages} documents is spoken for")
+
+
+async def _with_their_documents(connection: Connection, visits: Sequence[Visit]) -> tuple[list[Visit], list[Postponed]]:
+    """Set apart the visits whose page was unchanged, but whose document has been deleted since: it is to be fetched."""
+    kept = {
+        visit.page.page_id: urls.document_id(visit.page.url)
+        for visit in visits
+        if isinstance(visit.document, KeptDocument)
+    }
+    held = await store.hold_documents(connection, kept.values())
+    deleted = {page_id for page_id, document_id in kept.items() if document_id not in held}
+    return (
+        [visit for visit in visits if visit.page.page_id not in deleted],
+        [Postponed(visit.page, 0.0, "document_deleted") for visit in visits if visit.page.page_id in deleted],
+    )
 
 
 def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -> None:
@@ -195,7 +222,8 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         pages = [] if status == "cancelled" else seeds
         unfit += [(seed, "cancelled") for seed in seeds if not pages]
         if job.options.max_host_pages is not None:
-            await store.add_host_pages(connection, start.job_id, Counter(urls.site(page.url) for page in pages))
+            hosts = Counter(urls.site(page.url) for page in pages)
+            await host_budgets.add_host_pages(connection, start.job_id, hosts)
         admission = await admit(connection, job, [], pages)
         await _prepare_origins(deps, connection, job, pages)
         number = len(admission.joining)
@@ -214,7 +242,7 @@ async def _origin_of(
 ) -> tuple[set[str], list[UUID]]:
     """The sites of a job that starts, and the jobs that it retries, the nearest first."""
     if start.retry_of is None:
-        return {urls.site(page.url) for page in seeds}, []
+        return {urls.site(page.url) for page in seeds if not page.is_list}, []
     sites, before = await jobs.get_retried(connection, start.retry_of) or ([], [])
     return set(sites), [start.retry_of, *before]
 
@@ -251,19 +279,20 @@ async def change_crawl(deps: Deps, change: CrawlChange) -> None:
 def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:
     pages: dict[str, FoundPage] = {}
     rejected: list[RejectedSeed] = []
-    for seed in start.seeds:
+    named = [(seed, False) for seed in start.seeds] + [(seed, True) for seed in start.options.url_lists]
+    for seed, is_list in named:
         url = urls.canonical(seed)
-        if url is not None and start.options.drop_tracking:
+        if url is not None and not is_list and start.options.drop_tracking:
             url = urls.without_tracking(url)
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:
-            pages[url] = _as_page(start.job_id, url)
+            pages[url] = _as_page(start.job_id, url, is_list=is_list)
     return list(pages.values()), tuple(rejected)
 
 
-def _as_page(job_id: UUID, url: str) -> FoundPage:
-    return FoundPage(job_id, urls.page_id(job_id, url), url, depth=0)
+def _as_page(job_id: UUID, url: str, *, is_list: bool = False) -> FoundPage:
+    return FoundPage(job_id, urls.page_id(job_id, url), url, depth=0, is_list=is_list)
 
 
 async def set_status(deps: Deps, job_id: UUID, status: str, revision: int) -> None:

@@ -78,7 +78,7 @@ async def list_halted(connection: Connection, job_ids: Collection[UUID]) -> list
 async def remove_pages(connection: Connection, job_id: UUID, *, limit: int) -> list[FoundPage]:
     """Close up to `limit` pages of a locked job that is being closed; returns them."""
     rows = await connection.fetch(SQL["remove_pages"], job_id, limit)
-    return [FoundPage(job_id, row["page_id"], row["url"], row["depth"]) for row in rows]
+    return [FoundPage(job_id, row["page_id"], row["url"], row["depth"], is_list=row["is_list"]) for row in rows]
 
 
 async def forget_lanes(connection: Connection, job_id: UUID) -> None:
@@ -89,7 +89,7 @@ async def forget_lanes(connection: Connection, job_id: UUID) -> None:
 async def note_failed(connection: Connection, visits: Iterable[Visit]) -> None:
     """Remember the pages of closed visits that failed."""
     rows = [
-        (visit.page.lane.job_id, visit.page.page_id, visit.page.url, visit.page.depth)
+        (visit.page.lane.job_id, visit.page.page_id, visit.page.url, visit.page.depth, visit.page.is_list)
         for visit in visits
         if visit.outcome is Outcome.FAILED
     ]
@@ -100,7 +100,7 @@ async def note_failed(connection: Connection, visits: Iterable[Visit]) -> None:
 async def list_failed(connection: Connection, job_id: UUID, *, after: UUID, limit: int) -> list[FoundPage]:
     """The pages of a job that failed after page `after`, by id."""
     rows = await connection.fetch(SQL["list_failed"], job_id, after, limit)
-    return [FoundPage(job_id, row["page_id"], row["url"], row["depth"]) for row in rows]
+    return [FoundPage(job_id, row["page_id"], row["url"], row["depth"], is_list=row["is_list"]) for row in rows]
 
 
 async def add_failed_origins(connection: Connection, job_id: UUID, *, host_concurrency: int, host_delay: float) -> None:
@@ -137,7 +137,7 @@ async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> in
     return sum(int(status.rpartition(" ")[2]) for status in done)
 
 
-async def mark_gone(connection: Connection, job_id: UUID) -> None:
+async def mark_deleted(connection: Connection, job_id: UUID) -> None:
     """Remember that nothing is left of a deleted job but its row."""
     await connection.execute(SQL["forget_lanes"], job_id)
-    await connection.execute(SQL["mark_gone"], job_id)
+    await connection.execute(SQL["mark_deleted"], job_id)

@@ -13,7 +13,20 @@ from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
 from crawler import urls
-from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, Step, Visit, is_spent, slot_of
+from crawler.frontier import (
+    CrawlJob,
+    DocumentContent,
+    FoundPage,
+    KeptDocument,
+    KnownDocument,
+    Lane,
+    Postponed,
+    QueuedPage,
+    Step,
+    Visit,
+    is_spent,
+    slot_of,
+)
 
 SQL = named_sql.load("crawler", "frontier.sql")
 
@@ -63,9 +76,45 @@ async def pages_of_lanes(
     for row in await connection.fetch(SQL["pages_of_lanes"], *_lane_columns(lanes), limit):
         lane, queued = pages[row["job_id"], row["origin"], row["slot"]]
         queued.append(
-            QueuedPage(lane, row["depth"], row["seq"], row["page_id"], row["url"], row["redirects"], row["attempts"])
+            QueuedPage(
+                lane,
+                row["depth"],
+                row["seq"],
+                row["page_id"],
+                row["url"],
+                row["redirects"],
+                row["attempts"],
+                row["is_list"],
+            )
         )
     return list(pages.values())
+
+
+async def known_documents(connection: Connection, document_ids: Collection[UUID]) -> dict[UUID, KnownDocument]:
+    """Those of the documents that were saved before, by id."""
+    rows = await connection.fetch(SQL["known_documents"], list(document_ids))
+    return {row["document_id"]: KnownDocument(row["etag"], row["last_modified"], row["made_by"]) for row in rows}
+
+
+async def kept_document(connection: Connection, document_id: UUID) -> KeptDocument | None:
+    """What a document says again that is unchanged, if it is stored."""
+    row = await connection.fetchrow(SQL["kept_document"], document_id)
+    if row is None:
+        return None
+    links, nofollow = (tuple(from_json(row[name])) for name in ("links", "nofollow"))
+    return KeptDocument(row["title"], row["content_hash"], links, nofollow)
+
+
+async def hold_documents(connection: Connection, document_ids: Collection[UUID]) -> set[UUID]:
+    """Keep documents from being deleted until the transaction ends; returns those that exist."""
+    rows = await connection.fetch(SQL["hold_documents"], list(document_ids)) if document_ids else []
+    return {row["document_id"] for row in rows}
+
+
+async def mark_documents_gone(connection: Connection, document_ids: Collection[UUID], *, at: datetime) -> None:
+    """Note that the pages of documents are gone; those that were never saved are ignored."""
+    if document_ids:
+        await connection.execute(SQL["mark_documents_gone"], sorted(document_ids), at)
 
 
 async def reserve_fetch(connection: Connection, origin: str, *, within: float) -> float | None:
@@ -83,9 +132,23 @@ async def reserve_job_fetch(
     return wait
 
 
-async def hold_origin(connection: Connection, origin: str, seconds: float) -> None:
-    """Send nothing more to an origin for some time."""
-    await connection.execute(SQL["hold_origin"], origin, timedelta(seconds=seconds))
+async def hold_origin(
+    connection: Connection, origin: str, *, at_least: float, at_most: float, counts_at_once: bool
+) -> float:
+    """Send nothing more to an origin that is too busy, longer each time in a row; returns for how many seconds."""
+    arguments = origin, timedelta(seconds=at_least), int(counts_at_once), at_most
+    seconds: float | None = await connection.fetchval(SQL["hold_origin"], *arguments)
+    return max(0.0, seconds or 0.0)
+
+
+async def calm_origin(connection: Connection, origin: str) -> None:
+    """Note that an origin that was too busy answers again."""
+    await connection.execute(SQL["calm_origin"], origin)
+
+
+async def rest_slot(connection: Connection, lane: Lane, seconds: float) -> None:
+    """Leave the slot of a leased lane unclaimed for some time, once it is given back."""
+    await connection.execute(SQL["rest_slot"], lane.origin, lane.slot, lane.epoch, timedelta(seconds=seconds))
 
 
 async def get_robots(connection: Connection, origin: str) -> tuple[str, str | None] | None:
@@ -141,35 +204,19 @@ async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) ->
 
 async def save_documents(connection: Connection, visits: Sequence[Visit], *, at: datetime) -> dict[UUID, Change]:
     """Save the document of each visit that has one, and note it as its job's; returns what changed, by document id."""
-    saved = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
-    if not saved:
+    of_pages = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
+    if not of_pages:
         return {}
-    rows = {
-        document_id: {
-            "document_id": document_id,
-            "url": page.url,
-            "title": document.title,
-            "content": document.content,
-            "links": document.links,
-            "content_hash": document.content_hash,
-            "status_code": document.status_code,
-            "content_type": document.content_type,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-            "description": document.description,
-            "language": document.language,
-            "metadata": document.metadata,
-            "html": None if document.html is None else b64encode(document.html).decode(),
-        }
-        for page, document, document_id in saved
-    }
-    changes = await connection.fetch(SQL["save_documents"], _json(list(rows.values())), at)
-    await connection.execute(
-        SQL["add_job_documents"],
-        [page.lane.job_id for page, _, _ in saved],
-        [document_id for _, _, document_id in saved],
-    )
-    return {row["document_id"]: Change(row["change"]) for row in changes}
+    saved = {id_: (page, document) for page, document, id_ in of_pages if isinstance(document, DocumentContent)}
+    kept = {id_ for _, _, id_ in of_pages if id_ not in saved}
+    rows = [_saved(id_, page, document) for id_, (page, document) in saved.items()]
+    changes = await connection.fetch(SQL["save_documents"], _json(rows), at) if rows else []
+    if kept:
+        await connection.execute(SQL["keep_documents"], sorted(kept), at)
+    job_ids, document_ids = [page.lane.job_id for page, _, _ in of_pages], [id_ for _, _, id_ in of_pages]
+    await connection.execute(SQL["add_job_documents"], job_ids, document_ids)
+    unchanged = dict.fromkeys(kept, Change.UNCHANGED)
+    return unchanged | {row["document_id"]: Change(row["change"]) for row in changes}
 
 
 async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
@@ -192,30 +239,25 @@ async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
     return html
 
 
-async def host_pages(connection: Connection, job_id: UUID, hosts: Collection[str]) -> dict[str, int]:
-    """How many pages hosts have in a locked job."""
-    return {row["host"]: row["pages"] for row in await connection.fetch(SQL["host_pages"], job_id, list(hosts))}
-
-
-async def add_host_pages(connection: Connection, job_id: UUID, pages: Mapping[str, int]) -> None:
-    """Add to the pages that hosts have in a locked job."""
-    if pages:
-        await connection.execute(SQL["add_host_pages"], job_id, list(pages), list(pages.values()))
-
-
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
     """Take the URLs of a job that have waited longest for a place in its budget."""
     rows = await connection.fetch(SQL["take_waiting"], job_id, limit)
     return [
-        FoundPage(job_id, row["page_id"], row["url"], row["depth"], row["redirects"])
+        FoundPage(job_id, row["page_id"], row["url"], row["depth"], row["redirects"], row["is_list"])
         for row in sorted(rows, key=lambda row: row["seq"])
     ]
+
+
+async def count_waiting(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """How many URLs of a job wait for a place, counted up to `limit`."""
+    waiting: int = await connection.fetchval(SQL["count_waiting"], job_id, limit)
+    return waiting
 
 
 async def add_waiting(connection: Connection, pages: Sequence[FoundPage]) -> None:
     """Let URLs wait for a place in their job's budget; that they were met is noted apart."""
     if pages:
-        rows = ((page.job_id, page.page_id, page.redirects) for page in pages)
+        rows = ((page.job_id, page.page_id, page.redirects, page.is_list) for page in pages)
         await connection.execute(SQL["add_waiting"], *map(list, zip(*rows, strict=True)))
 
 
@@ -296,8 +338,30 @@ def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, 
         "url": page.url,
         "depth": page.depth,
         "redirects": page.redirects,
+        "is_list": page.is_list,
         "origin": urls.origin(page.url),
         "slot": slot_of(page.page_id, host_concurrency),
+    }
+
+
+def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Mapping[str, object]:
+    return {
+        "document_id": document_id,
+        "url": page.url,
+        "title": document.title,
+        "content": document.content,
+        "links": document.links,
+        "nofollow": document.nofollow,
+        "content_hash": document.content_hash,
+        "status_code": document.status_code,
+        "content_type": document.content_type,
+        "etag": document.etag,
+        "last_modified": document.last_modified,
+        "description": document.description,
+        "language": document.language,
+        "metadata": document.metadata,
+        "html": None if document.html is None else b64encode(document.html).decode(),
+        "made_by": document.made_by,
     }
 
 

@@ -22,6 +22,7 @@ from crawler import jobs, metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, close_some, on_work
+from crawler.listing import add_listed
 from crawler.urls import redacted
 from crawler.visit import Visitor
 
@@ -187,7 +188,8 @@ class Worker:
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
             with metrics.VISIT_SECONDS.time():
-                return await self.visitor.visit(page)
+                done = await self.visitor.visit(page)
+            return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later job=%s page=%s error=%s", page.lane.job_id, page.page_id, error)

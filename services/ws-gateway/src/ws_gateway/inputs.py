@@ -63,6 +63,7 @@ class SubmittedOptions(CrawlOptions):
 
     include: Patterns = _described("include")
     exclude: Patterns = _described("exclude")
+    url_lists: tuple[Seed, ...] = _described("url_lists")
 
 
 class SubmittedJob(BaseModel):

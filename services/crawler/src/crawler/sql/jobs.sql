@@ -51,17 +51,18 @@ DELETE FROM queue
 WHERE (job_id, origin, slot, depth, seq) IN (
     SELECT job_id, origin, slot, depth, seq FROM queue WHERE job_id = $1 LIMIT $2
 )
-RETURNING page_id, url, depth
+RETURNING page_id, url, depth, is_list
 
 -- name: note_failed
 -- Remember pages that failed.
-INSERT INTO failed_pages (job_id, page_id, url, depth)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) AS page (job_id, page_id, url, depth)
+INSERT INTO failed_pages (job_id, page_id, url, depth, is_list)
+SELECT *
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::boolean[]) AS page (job_id, page_id, url, depth, is_list)
 ORDER BY job_id, page_id
 
 -- name: list_failed
 -- The pages of a job that failed after page $2, by id.
-SELECT page_id, url, depth FROM failed_pages WHERE job_id = $1 AND page_id > $2 ORDER BY page_id LIMIT $3
+SELECT page_id, url, depth, is_list FROM failed_pages WHERE job_id = $1 AND page_id > $2 ORDER BY page_id LIMIT $3
 
 -- name: forget_lanes
 -- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
@@ -120,7 +121,7 @@ WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id
 -- Forget up to $2 URLs of a job that wait for a place.
 DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
 
--- name: mark_gone
+-- name: mark_deleted
 -- Nothing is left of a deleted job but its row.
 UPDATE jobs SET has_remains = false WHERE job_id = $1
 

@@ -25,6 +25,7 @@ CREATE TABLE failed_pages (
     page_id uuid NOT NULL,
     url text NOT NULL,
     depth int NOT NULL,
+    is_list boolean NOT NULL,
     PRIMARY KEY (job_id, page_id)
 );
 
