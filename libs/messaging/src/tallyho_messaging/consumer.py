@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
+from pydantic_core import to_json
 from tallyho_process.traces import record
 
 from tallyho_messaging import metrics
@@ -25,7 +26,7 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
 from tallyho_messaging.lost_links import acknowledge, close_channel, stop_consuming
 from tallyho_messaging.publisher import PublishFailedError
-from tallyho_messaging.wire import AnyEvent, Malformed, decode
+from tallyho_messaging.wire import AnyEvent, Malformed, ReceivedEvent, decode
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ BATCH_EVENTS = 2_000
 ATTEMPTS = 3
 FIRST_BACKOFF_SECONDS = 0.2
 LAST_BACKOFF_SECONDS = 5.0
-# Looking for it in the bodies is a tenth of the work of asking each event.
-TRACED = b'"traceparent":"'
 
 
 class StoppedError(Exception):
@@ -48,14 +47,15 @@ class Received(NamedTuple):
     """A message and what was read in it."""
 
     delivery: AbstractIncomingMessage
-    items: list[AnyEvent | Malformed]
+    items: list[ReceivedEvent[Any] | Malformed]
 
 
 @dataclass
 class Batch:
-    """Messages that were taken from the inbox together."""
+    """Messages that were taken from the inbox together, and until it is applied, what was read in them."""
 
     deliveries: list[AbstractIncomingMessage]
+    received: list[Received]
     is_applied: bool = False
 
 
@@ -122,17 +122,19 @@ class Consumer:
                 stopping.cancel()
 
     def _batch(self, deliveries: list[AbstractIncomingMessage]) -> Batch:
-        """Take what has arrived after `deliveries`, as long as one more message like the last one has room."""
-        sizes = [_size(delivery) for delivery in deliveries] or [0]
+        """Read what has arrived after `deliveries`, as long as one more message like the last one has room."""
+        received = [_read(delivery) for delivery in deliveries]
+        sizes = [len(one.items) for one in received] or [0]
         while sum(sizes) + sizes[-1] <= self.batch_events and not self._inbox.empty():
-            deliveries.append(self._inbox.get_nowait())
-            sizes.append(_size(deliveries[-1]))
-        self._taken.append(batch := Batch(deliveries))
+            received.append(_read(self._inbox.get_nowait()))
+            sizes.append(len(received[-1].items))
+        self._taken.append(batch := Batch([one.delivery for one in received], received))
         return batch
 
     async def _finish(self, batch: Batch) -> None:
         """Apply a batch, then acknowledge those before which nothing is left to be applied."""
-        await self._process(batch.deliveries)
+        await self._process(batch.received)
+        batch.received = []
         batch.is_applied = True
         async with self._acknowledging:
             applied: list[AbstractIncomingMessage] = []
@@ -140,8 +142,7 @@ class Consumer:
                 applied += self._taken.popleft().deliveries
             await acknowledge_all(applied)
 
-    async def _process(self, deliveries: list[AbstractIncomingMessage]) -> None:
-        received = [Received(one, decode(one.body, one.content_type, one.type)) for one in deliveries]
+    async def _process(self, received: Sequence[Received]) -> None:
         good: list[AnyEvent] = []
         for delivery, items in received:
             for item in items:
@@ -160,8 +161,7 @@ class Consumer:
             started, started_ns = monotonic(), time_ns()
             try:
                 await self.handle(events)
-                if any(TRACED in one.delivery.body for one in received):
-                    trace(events, started_ns)
+                trace(events, started_ns)
                 return self._applied(events, monotonic() - started)
             except Exception as error:  # the edge of the loop: hold, split, retry or dead-letter
                 reason = f"{type(error).__name__}: {error}"
@@ -175,7 +175,7 @@ class Consumer:
                     return await self._apply(events[len(events) // 2 :], received)
                 elif attempt == ATTEMPTS:
                     log.exception("event can't be applied queue=%s id=%s", self.queue, events[0].id)
-                    return await self._bury(_origin(events[0], received), events[0].model_dump_json().encode(), reason)
+                    return await self._bury(_origin(events[0], received), to_json(events[0]), reason)
                 else:
                     attempt += 1
             await self._pause(backoff)
@@ -222,9 +222,8 @@ def trace(events: Sequence[AnyEvent], started_ns: int) -> None:
             record(f"apply {event.type}", event.traceparent, started_ns, job=str(event.subject))
 
 
-def _size(delivery: AbstractIncomingMessage) -> int:
-    """About how many events a message holds: each names its version once, and decoding is for later."""
-    return delivery.body.count(b'"specversion"') or 1
+def _read(delivery: AbstractIncomingMessage) -> Received:
+    return Received(delivery, decode(delivery.body, delivery.content_type, delivery.type))
 
 
 async def acknowledge_all(deliveries: Sequence[AbstractIncomingMessage]) -> None:

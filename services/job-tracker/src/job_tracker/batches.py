@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
 from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
-from tallyho_contracts.documents import DocumentSaved
+from tallyho_contracts.documents import Change, DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.pages import PageFinished, PageStarted, PageState, SpawnedPage
 
@@ -22,11 +22,25 @@ Key = tuple[UUID, UUID]
 Row = dict[str, object]
 
 
+class DocumentRow(NamedTuple):
+    """A document as its job lists it, in the order of the queries' parameters. Without a hash it is not described yet.
+
+    `saved_at` is in seconds since 1970: the driver takes twice as long to write a datetime, and there are very many.
+    """
+
+    page_id: UUID
+    source_url: str
+    title: str
+    content_hash: str | None
+    change: Change | None
+    saved_at: float
+
+
 @dataclass
 class Batch:
     """The documents and pages of a batch by (parent job, own id), and what it says of the jobs themselves."""
 
-    documents: dict[Key, Row] = field(default_factory=dict)
+    documents: dict[Key, DocumentRow] = field(default_factory=dict)
     pages: dict[Key, Row] = field(default_factory=dict)
     started: set[UUID] = field(default_factory=set)
     crawler_pages: dict[UUID, int] = field(default_factory=dict)
@@ -55,29 +69,23 @@ def reduce_events(events: Sequence[Message]) -> Batch:
 
 
 def _document_saved(batch: Batch, saved: DocumentSaved) -> None:
-    row: Row = {
-        "page_id": saved.job_id,
-        "source_url": saved.source_url,
-        "title": saved.title,
-        "content_hash": saved.content_hash,
-        "change": saved.change,
-        "saved_at": saved.timestamp,
-    }
+    row = DocumentRow(
+        saved.job_id, saved.source_url, saved.title, saved.content_hash, saved.change, saved.timestamp.timestamp()
+    )
     _document(batch, saved.parent_job_id, saved.document_id, row)
 
 
-def _document(batch: Batch, parent_job_id: UUID, document_id: UUID, row: Row) -> None:
+def _document(batch: Batch, parent_job_id: UUID, document_id: UUID, row: DocumentRow) -> None:
     batch.job_ids.add(parent_job_id)
     known = batch.documents.setdefault((parent_job_id, document_id), row)
     if known is not row and _tells_more(row, known):
         batch.documents[parent_job_id, document_id] = row
 
 
-def _tells_more(row: Row, known: Row) -> bool:
-    if not row["content_hash"] or not known["content_hash"]:
-        return bool(row["content_hash"])
-    saved_at, known_at = row["saved_at"], known["saved_at"]
-    return isinstance(saved_at, datetime) and isinstance(known_at, datetime) and saved_at > known_at
+def _tells_more(row: DocumentRow, known: DocumentRow) -> bool:
+    if not row.content_hash or not known.content_hash:
+        return bool(row.content_hash)
+    return row.saved_at > known.saved_at
 
 
 def _page_finished(batch: Batch, finished: PageFinished) -> None:
@@ -97,15 +105,8 @@ def _page_finished(batch: Batch, finished: PageFinished) -> None:
         batch.crawler_pages[parent] = max(finished.job_pages, batch.crawler_pages.get(parent, 0))
     if finished.document_id is not None:
         # The count must be final when the last page is: the document counts from here too, and is described later.
-        row = {
-            "page_id": finished.job_id,
-            "source_url": finished.url,
-            "title": "",
-            "content_hash": None,
-            "change": None,
-            "saved_at": finished.timestamp,
-        }
-        _document(batch, parent, finished.document_id, row)
+        named = DocumentRow(finished.job_id, finished.url, "", None, None, finished.timestamp.timestamp())
+        _document(batch, parent, finished.document_id, named)
 
 
 def _spawned(batch: Batch, parent: UUID, pages: Iterable[SpawnedPage]) -> None:
