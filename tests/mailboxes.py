@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from pydantic_core import to_json
-from tallyho_contracts.event import EVENT_CONTENT_TYPE, Event
+from tallyho_contracts.event import EVENT_CONTENT_TYPE
 from tallyho_contracts.pages import PageStarted
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.wire import AnyEvent, Malformed, decode, event_of
@@ -75,7 +73,7 @@ async def open_mailbox_of(url: str, queue: str) -> AsyncIterator[Mailbox]:
         yield mailbox
 
 
-def page_started() -> Event[Any]:
+def page_started() -> AnyEvent:
     """An event of the crawler, with ids of its own."""
     data = PageStarted(parent_job_id=uuid4(), page_ids=(uuid4(),))
     return event_of(data, source="crawler", subject=data.parent_job_id)
@@ -83,7 +81,7 @@ def page_started() -> Event[Any]:
 
 def encoded(event: AnyEvent) -> bytes:
     """The event as it goes over the wire."""
-    return to_json(event)
+    return event.model_dump_json().encode()
 
 
 async def send(amqp: Amqp, exchange: str, *events: AnyEvent) -> None:

@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time_ns
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
-from pydantic_core import to_json
 from tallyho_process.traces import record
 
 from tallyho_messaging import metrics
@@ -26,7 +25,7 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.dead_letters import bury
 from tallyho_messaging.lost_links import acknowledge, close_channel, stop_consuming
 from tallyho_messaging.publisher import PublishFailedError
-from tallyho_messaging.wire import AnyEvent, Malformed, ReceivedEvent, decode
+from tallyho_messaging.wire import AnyEvent, Malformed, decode
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Received(NamedTuple):
     """A message and what was read in it."""
 
     delivery: AbstractIncomingMessage
-    items: list[ReceivedEvent[Any] | Malformed]
+    items: list[AnyEvent | Malformed]
 
 
 @dataclass
@@ -175,7 +174,7 @@ class Consumer:
                     return await self._apply(events[len(events) // 2 :], received)
                 elif attempt == ATTEMPTS:
                     log.exception("event can't be applied queue=%s id=%s", self.queue, events[0].id)
-                    return await self._bury(_origin(events[0], received), to_json(events[0]), reason)
+                    return await self._bury(_origin(events[0], received), events[0].model_dump_json().encode(), reason)
                 else:
                     attempt += 1
             await self._pause(backoff)

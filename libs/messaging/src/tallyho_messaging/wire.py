@@ -5,37 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
-from tallyho_contracts.event import BATCH_CONTENT_TYPE, Event, Message, Text, new_event
+from pydantic import TypeAdapter, ValidationError
+from tallyho_contracts.event import BATCH_CONTENT_TYPE, Event, Message, event_model, new_event
 from tallyho_contracts.registry import MESSAGES, TYPE_OF
 
-DataT = TypeVar("DataT", bound=Message)
-
-
-@dataclass(frozen=True)
-class ReceivedEvent(Generic[DataT]):
-    """An `Event` that was read: the same attributes under the same checks.
-
-    No model, because reading and freeing a dataclass costs a quarter less, and that bounds what a consumer can take.
-    """
-
-    id: UUID
-    source: Annotated[Text, Field(min_length=1)]
-    type: Annotated[Text, Field(min_length=1)]
-    subject: UUID
-    time: AwareDatetime
-    dataschema: Annotated[Text, Field(min_length=1)]
-    data: DataT
-    specversion: Literal["1.0"] = "1.0"
-    datacontenttype: Literal["application/json"] = "application/json"
-    traceparent: Text | None = None
-
-
-# What a handler takes: whether an event was read or made here, it has the same attributes.
-AnyEvent = ReceivedEvent[Any] | Event[Any]
+AnyEvent = Event[Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +25,7 @@ class Malformed:
 
 def event_of(
     data: Message, *, source: str, subject: UUID, time: datetime | None = None, traceparent: str | None = None
-) -> Event[Any]:
+) -> AnyEvent:
     """Wrap `data` in a new event of its registered type."""
     name = TYPE_OF[type(data)].name
     return new_event(
@@ -62,14 +39,14 @@ def event_of(
     )
 
 
-def decode(body: bytes, content_type: str | None, type_: str | None) -> list[ReceivedEvent[Any] | Malformed]:
+def decode(body: bytes, content_type: str | None, type_: str | None) -> list[AnyEvent | Malformed]:
     """Read the events of one message. An event that is none is returned as `Malformed`; its neighbours are kept."""
     if content_type == BATCH_CONTENT_TYPE:
         return _decode_batch(body, type_)
     return [_decode_one(body, type_)]
 
 
-def _decode_batch(body: bytes, type_: str | None) -> list[ReceivedEvent[Any] | Malformed]:
+def _decode_batch(body: bytes, type_: str | None) -> list[AnyEvent | Malformed]:
     if type_ in MESSAGES:
         try:
             events = _batch_adapter(type_).validate_json(body)
@@ -88,7 +65,7 @@ def _decode_batch(body: bytes, type_: str | None) -> list[ReceivedEvent[Any] | M
     return [_decode_one(one, None) for one in bodies]
 
 
-def _decode_one(body: bytes, type_: str | None) -> ReceivedEvent[Any] | Malformed:
+def _decode_one(body: bytes, type_: str | None) -> AnyEvent | Malformed:
     try:
         name = type_ or json.loads(body)["type"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -110,10 +87,10 @@ def _in_words(error: ValidationError) -> Sequence[str]:
 
 
 @cache
-def _adapter(name: str) -> TypeAdapter[ReceivedEvent[Any]]:
-    return TypeAdapter(ReceivedEvent[MESSAGES[name].data])  # type: ignore[misc, arg-type]  # known at run time only
+def _adapter(name: str) -> TypeAdapter[AnyEvent]:
+    return TypeAdapter(event_model(MESSAGES[name].data))
 
 
 @cache
-def _batch_adapter(name: str) -> TypeAdapter[list[ReceivedEvent[Any]]]:
-    return TypeAdapter(list[ReceivedEvent[MESSAGES[name].data]])  # type: ignore[misc, arg-type]  # known at run time only
+def _batch_adapter(name: str) -> TypeAdapter[list[AnyEvent]]:
+    return TypeAdapter(list[event_model(MESSAGES[name].data)])  # type: ignore[misc, arg-type]  # the model is known at run time only

@@ -16,7 +16,7 @@ from tallyho_contracts.pages import Page, PageState
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
-from job_tracker.batches import DocumentRow, Key, Row
+from job_tracker.batches import DocumentRow, Key, Row, is_described
 from job_tracker.rules import PAGE_STATES, Job, PageCounts, moved
 
 SQL = named_sql.load("job_tracker", "tracker.sql")
@@ -47,7 +47,7 @@ async def add_documents(connection: Connection, documents: Mapping[Key, Document
         return {}
     jobs = await connection.fetch(SQL["add_documents"], *_document_columns(documents))
     known = {(job["job_id"], document_id) for job in jobs for document_id in job["known"] or ()}
-    if described := {key: documents[key] for key in known if documents[key].content_hash}:
+    if described := {key: documents[key] for key in known if is_described(documents[key])}:
         await connection.execute(SQL["describe_documents"], *_document_columns(described))
     return {job["job_id"]: job["counted"] for job in jobs}
 
