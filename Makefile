@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 
-.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins clean
+.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins alerts users policies test-matrix clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(URL)
@@ -37,9 +37,10 @@ chromium:
 
 # Prometheus' own tool tests the alerts. Taken out of the distribution's package, which would install a server, too.
 promtool: $(VENV)/installed
-	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { folder=$$(mktemp -d) && cd $$folder \
-		&& apt-get download -qq prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb . \
-		&& mv usr/bin/promtool $(CURDIR)/$(BIN)/ && rm -r $$folder; } \
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { folder=$$(mktemp -d) && ( cd $$folder \
+		&& { apt-get download -qq prometheus || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus; }; } \
+		&& dpkg -x prometheus_*.deb . && mv usr/bin/promtool $(CURDIR)/$(BIN)/ ) >/dev/null 2>&1; \
+		status=$$?; rm -rf $$folder; test $$status = 0; } \
 		|| echo "no promtool: the tests of the alerts will be skipped"
 
 # What each deployed service consists of, in CycloneDX: sbom/<service>.json.
@@ -59,6 +60,32 @@ $(VENV)/audit/installed: requirements/audit.txt $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
 	touch $@
+
+# Needs a Docker engine that has these images or can pull them.
+RABBITMQ_IMAGES ?= rabbitmq:3.10-management rabbitmq:4-management
+POSTGRES_IMAGES ?= postgres:15 postgres:18
+MATRIX_TESTS ?= tests/integration tests/e2e tests/model
+test-matrix: $(VENV)/installed
+	for broker in $(RABBITMQ_IMAGES); do for database in $(POSTGRES_IMAGES); do \
+		echo "== $$broker $$database"; \
+		RABBITMQ_IMAGE=$$broker POSTGRES_IMAGE=$$database $(BIN)/pytest $(MATRIX_TESTS) || exit 1; \
+	done; done
+
+# A linter that knows other rules than our own checks. deploy/kubernetes/checkov.yaml explains what it need not find.
+policies: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/policies
+	$(VENV)/policies/bin/pip install --quiet --disable-pip-version-check -r requirements/policies.txt
+	for overlay in local production; do \
+		$(BIN)/kubectl kustomize deploy/kubernetes/overlays/$$overlay > $(VENV)/policies/$$overlay.yaml && \
+		$(VENV)/policies/bin/checkov --config-file deploy/kubernetes/checkov.yaml --file $(VENV)/policies/$$overlay.yaml \
+		|| exit 1; \
+	done
+
+alerts: $(VENV)/installed
+	$(BIN)/python deploy/kubernetes/components/monitoring/write_rules.py
+
+users: $(VENV)/installed
+	$(BIN)/python deploy/kubernetes/components/rabbitmq/write_users.py
 
 contracts: $(VENV)/installed
 	$(BIN)/python -m tallyho_contracts write

@@ -21,6 +21,7 @@ from ws_gateway import sockets
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.connection import Connection
 from ws_gateway.deps import Deps
+from ws_gateway.frames import on_the_wire
 from ws_gateway.hub import Hub
 from ws_gateway.limits import Limits
 
@@ -37,9 +38,10 @@ class Echo:
         self._connection = connection
 
     async def echo(self, message: WSMessage) -> None:
-        """Send it back as it came."""
+        """Send it back as it came: a text as the gateway sends states, past aiohttp, the rest as it sends answers."""
         data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
-        await self._connection._ws.send_frame(data, message.type)
+        if message.type is not WSMsgType.TEXT or not self._connection.write(on_the_wire(data), 1):
+            await self._connection._ws.send_frame(data, message.type)
 
     def end(self) -> None:
         """Nothing is held."""

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # What pip-audit's last words name when the service did not answer.
-UNREACHABLE = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ServiceError", "ProxyError", "SSLError")
+UNREACHABLE = (
+    *("ConnectionError", "ConnectTimeout", "ReadTimeout", "ServiceError", "ProxyError", "SSLError"),
+    *("HTTPError", "JSONDecodeError", "Could not connect"),
+)
 
 
 @dataclass(frozen=True)

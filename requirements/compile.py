@@ -1,8 +1,9 @@
 """Compile the pins: requirements/<package>.txt for each service and the client, dev.txt for everything.
 
-traces.txt is what a service needs in addition to send traces; build.txt is what the images are built with; audit.txt
-and policies.txt are for tools in environments of their own.
-Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt.
+traces.txt is what a service needs in addition to send traces; build.txt is what the images are built with; audit.txt,
+policies.txt and benchmark.txt are for tools, and for other crawlers, in environments of their own.
+Run by `make pins`. The local packages are left out; what they depend on is in. All files agree with dev.txt, except for
+those environments.
 """
 
 import re
@@ -45,13 +46,19 @@ def compile_pins(target: str, requirements: set[str], *constraints: str) -> None
     subprocess.run(command, input=text, text=True, cwd=ROOT, check=True)
 
 
+def listed(file: str) -> set[str]:
+    """The requirements that stand in requirements/`file`."""
+    lines = (ROOT / "requirements" / file).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 def main() -> None:
     """Compile dev.txt, then the others within it."""
     development = set().union(*(dependencies(name, extras=True) for name in PROJECTS))
-    tools = (ROOT / "requirements" / "dev.in").read_text().splitlines()
-    compile_pins("dev.txt", development | {line for line in tools if line and not line.startswith("#")})
+    compile_pins("dev.txt", development | listed("dev.in"))
     compile_pins("traces.txt", dependencies("tallyho-process", extras=True), "dev.txt")
-    compile_pins("audit.txt", set((ROOT / "requirements" / "audit.in").read_text().splitlines()[1:]))
+    compile_pins("audit.txt", listed("audit.in"))
+    compile_pins("benchmark.txt", listed("benchmark.in"))
     compile_pins("policies.txt", {"checkov"})
     compile_pins("build.txt", {"hatchling"}, "dev.txt")
     for name in DEPLOYED:

@@ -50,6 +50,8 @@ FROM jobs WHERE admitted > (options ->> 'max_pages')::bigint
 UNION ALL
 SELECT 'a URL waits although there is a place', job_id::text
 FROM jobs WHERE admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+    -- Many join the job some at a time.
+    AND (SELECT count(*) FROM queue WHERE queue.job_id = jobs.job_id) < 1000
 UNION ALL
 SELECT 'a place is neither a page to fetch nor a document', job_id::text
 FROM jobs
@@ -63,8 +65,10 @@ WITH queued AS (UPDATE queue SET not_before = not_before - $1::interval),
     due AS (UPDATE lanes SET due_at = due_at - $1::interval, served_at = served_at - $1::interval),
     held AS (
         UPDATE origins
-        SET next_fetch_at = next_fetch_at - $1::interval, robots_expires_at = robots_expires_at - $1::interval
-    )
+        SET next_fetch_at = next_fetch_at - $1::interval, robots_expires_at = robots_expires_at - $1::interval,
+            busy_until = busy_until - $1::interval
+    ),
+    rested AS (UPDATE slots SET rests_until = rests_until - $1::interval)
 UPDATE workers SET alive_until = alive_until - $1::interval
 """
 

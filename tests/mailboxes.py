@@ -29,9 +29,9 @@ class Mailbox:
         """Let what is published to the exchange with `key` reach the queue."""
         await self._queue.bind(self.exchange, key)
 
-    async def receive(self, number: int = 1) -> list[AbstractIncomingMessage]:
-        """The next messages."""
-        async with asyncio.timeout(15):
+    async def receive(self, number: int = 1, *, seconds: float = 15.0) -> list[AbstractIncomingMessage]:
+        """The next messages, if they come within `seconds`."""
+        async with asyncio.timeout(seconds):
             return [await self._arrived.get() for _ in range(number)]
 
     async def receive_events(self, number: int) -> list[UUID]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from aiohttp import web
 from crawler.fetch import Fetcher
+from crawler.isolation import IsolatedParser
 from crawler.politeness import Politeness
 from crawler.visit import Visitor
 from crawler.worker import Worker
@@ -33,7 +34,10 @@ class WatchedSite:
     # Every answer but that of robots.txt waits for this, then for so many seconds.
     open: asyncio.Event = field(default_factory=asyncio.Event)
     seconds: float = 0.0
+    # Who asks with one of these entity tags is told that nothing has changed.
+    not_modified: set[str] = field(default_factory=set)
     arrivals: list[tuple[str, float]] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
     under_way: int = 0
     most_under_way: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -47,6 +51,7 @@ class WatchedSite:
     async def answer(self, request: web.Request) -> web.Response:
         """Note a request and answer it."""
         self.arrivals.append((request.path, monotonic()))
+        self.agents.add(request.headers["User-Agent"])
         if request.path == "/robots.txt":
             return self.answers.get(request.path, _missing)()
         self.under_way += 1
@@ -57,6 +62,8 @@ class WatchedSite:
             await self.open.wait()
             if self.seconds:
                 await asyncio.sleep(self.seconds)  # a server that takes its time is what is served
+            if request.headers.get("If-None-Match") in self.not_modified:
+                return web.Response(status=304)
             return self.answers.get(request.path, _missing)()
         finally:
             self.under_way -= 1
@@ -96,9 +103,10 @@ async def visiting(
     pool: Pool, *, host_delay: float = 0.0, max_attempts: int = 3, allow_private: bool = True
 ) -> AsyncIterator[Visitor]:
     """What one crawler process visits pages with."""
-    async with Fetcher(user_agent=USER_AGENT, timeout=10.0, allow_private=allow_private) as fetcher:
+    fetching = Fetcher(user_agent=USER_AGENT, timeout=10.0, allow_private=allow_private)
+    async with fetching as fetcher, IsolatedParser() as parser:
         politeness = Politeness(pool, fetcher, user_agent=USER_AGENT, host_delay=host_delay)
-        yield Visitor(fetcher, politeness, max_attempts)
+        yield Visitor(pool, fetcher, fetcher, politeness, parser, max_attempts)
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ class Gateway:
     """The gateway of this test. `show` makes a state the job's newest and announces it.
 
     `documents`, `pages`, `summaries` and `lines` are what the tracker has of a job, `texts` what the crawler keeps.
-    `unanswered` are the types of requests that get no answer the next time.
+    `unanswered` are the types of requests that get no answer the next time; jobs are listed while `lists` is set.
     """
 
     def __init__(self) -> None:
@@ -86,6 +86,8 @@ class Gateway:
         self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
         self.unanswered: set[type[Message]] = set()
+        self.lists = asyncio.Event()
+        self.lists.set()
         self.options = Options()
         self.hub = Hub()
         self.logs = LogBook()
@@ -157,6 +159,7 @@ class Gateway:
             raise RequestTimedOut("no answer")
         match message:
             case JobsQuery():
+                await self.lists.wait()
                 return self._list(message)
             case JobCreate():
                 self.created.append(message)

@@ -216,6 +216,25 @@ async def test_older_jobs_than_the_first_page_are_reached_by_scrolling_and_by_se
     assert await page.locator(".job").count() < 60
 
 
+async def test_older_jobs_come_to_who_scrolled_to_the_end_while_the_list_was_read_again(
+    page: Page, gateway: Any, job: JobFactory
+) -> None:
+    for number in range(1, 501):
+        gateway.jobs[UUID(int=number)] = job(number, 1, "completed", completed=number)
+    await opened(page, gateway)
+    await expect(page.locator("#filters")).to_contain_text("All 200")
+
+    gateway.lists.clear()
+    gateway.cut()
+    await gateway.found_again()
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    await expect(row(page, 301)).to_be_visible()
+    gateway.lists.set()
+
+    await expect(page.locator("#filters")).to_contain_text("All 500")
+
+
 async def test_name_of_a_job_is_text_whatever_it_contains(page: Page, gateway: Any, job: JobFactory) -> None:
     name = "<img src=x onerror=document.title='owned'>"
     gateway.show(job(1, 1, name=name))

@@ -22,6 +22,10 @@ def by_reason(*failed: tuple[str, int]) -> JobSummary:
     return JobSummary(pages=pages, documents=())
 
 
+def a_line(message: str, level: LogLevel = LogLevel.INFO) -> JobLog:
+    return JobLog(job_id=ID, timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=level, message=message)
+
+
 async def opened_while_it_runs(page: Page, gateway: Any, job: JobFactory) -> None:
     gateway.summaries[ID] = by_reason(("http_404", 37))
     gateway.show(job(1, 1, running=3, failed=37))
@@ -37,8 +41,9 @@ def end(gateway: Any, job: JobFactory) -> None:
 async def test_reasons_are_those_of_the_end_once_the_end_is_shown(page: Page, gateway: Any, job: JobFactory) -> None:
     await page.clock.install()
     await opened_while_it_runs(page, gateway, job)
-    # No timer runs from now on: whatever is shown follows from the last state itself.
-    await page.clock.pause_at(await page.evaluate("Date.now()") / 1000 + 1)
+    # No timer runs after that moment, which is not past when the page hears of it, nor so late that the connection
+    # would be taken for dead: whatever is shown then follows from the last state itself.
+    await page.clock.pause_at(await page.evaluate("Date.now()") / 1000 + 20)
 
     end(gateway, job)
 
@@ -58,10 +63,29 @@ async def test_reasons_that_could_not_be_read_at_the_end_are_read_again(
     assert not gateway.unanswered
 
 
+async def test_reasons_are_read_again_after_a_lost_connection(page: Page, gateway: Any, job: JobFactory) -> None:
+    await opened_while_it_runs(page, gateway, job)
+
+    gateway.summaries[ID] = by_reason(("http_404", 30), ("timeout", 7))
+    gateway.cut()
+    await gateway.found_again()
+
+    await expect(page.locator("#pages ul li")).to_have_text(["Not found (404)30", "Took too long to answer7"])
+
+
+async def test_when_it_ended_is_told_beside_when_it_began(page: Page, gateway: Any, job: JobFactory) -> None:
+    await opened_while_it_runs(page, gateway, job)
+    await expect(page.locator("#options")).to_contain_text("Started")
+
+    end(gateway, job)
+
+    await expect(page.locator("#options")).to_contain_text("Ended")
+
+
 async def test_log_of_a_job_that_ended_long_ago_is_there(page: Page, gateway: Any, job: JobFactory) -> None:
     gateway.lines[ID] = [
-        JobLog(job_id=ID, timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=level, message=message)
-        for level, message in ((LogLevel.INFO, "started"), (LogLevel.ERROR, "failed: no document was saved"))
+        a_line("started"),
+        a_line("failed: no document was saved", LogLevel.ERROR),
     ]
     gateway.show(job(1, 9, "failed", failed=1))
 
@@ -69,3 +93,18 @@ async def test_log_of_a_job_that_ended_long_ago_is_there(page: Page, gateway: An
 
     await expect(page.locator("#log .message")).to_have_text(["started", "failed: no document was saved"])
     await expect(page.locator("#log .level")).to_have_text(["info", "error"])
+
+
+async def test_log_shows_its_last_lines_and_forgets_the_oldest(page: Page, gateway: Any, job: JobFactory) -> None:
+    gateway.lines[ID] = [a_line(f"line {number}") for number in range(200)]
+    gateway.show(job(1, 1, running=1))
+    await page.goto(f"{gateway.url}/#/jobs/{ID}")
+    await expect(page.locator("#log li")).to_have_count(200)
+    await page.locator("#log-scroller").scroll_into_view_if_needed()
+
+    for number in range(200, 350):
+        gateway.logs.offer(a_line(f"line {number}"))
+
+    await expect(page.locator("#log .message").last).to_have_text("line 349")
+    await expect(page.locator("#log .message").last).to_be_in_viewport()
+    await expect(page.locator("#log li")).to_have_count(300)

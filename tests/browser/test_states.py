@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, Job, JobSummary, PagesByReason
+from tallyho_contracts.logs import JobLog, LogLevel
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageState
 
@@ -82,9 +83,20 @@ class Scene:
             pages=(PagesByReason(state=PageState.FAILED, reason="dns", pages=1),), documents=()
         )
         error = "no document was saved: dns (1)"
+        told = [
+            (LogLevel.INFO, "submitted with 1 seed", {}),
+            (LogLevel.INFO, "started", {}),
+            (LogLevel.WARNING, "page failed: dns", {"url": LONG, "reason": "dns"}),
+            (LogLevel.ERROR, f"failed: {error}", {}),
+        ]
+        self.gateway.lines[UUID(int=1)] = [
+            JobLog(job_id=UUID(int=1), timestamp=state.timestamp, level=level, message=message, fields=fields)
+            for level, message, fields in told
+        ]
         self.gateway.show(state.model_copy(update={"error": error, "seeds": (LONG,)}))
         await self._open(page, "0")
         await expect(page.locator("#failed li")).to_have_count(1)
+        await expect(page.locator("#log li")).to_have_count(len(told))
 
     async def disconnected(self, page: Page) -> None:
         await self.running(page)

@@ -1,5 +1,6 @@
 """Alerts and dashboard: every query names metrics and labels that exist, and each alert fires when it should."""
 
+import importlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from metrics import Documented, documented
+from prometheus_client import REGISTRY, generate_latest
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "alerts" / "tallyho.yaml"
@@ -121,9 +123,23 @@ def test_each_alert_is_seen_to_fire_and_not_to_fire() -> None:
 
 @pytest.mark.parametrize("arguments", [["check", "rules", RULES], ["test", "rules", RULE_TESTS]])
 def test_prometheus_accepts_the_alerts_and_its_tests_of_them_pass(arguments: list[str]) -> None:
-    promtool = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
-    if promtool is None:
-        pytest.skip("no promtool on this machine: make promtool")
-    ran = subprocess.run([promtool, *map(str, arguments)], capture_output=True, text=True, check=False)
+    ran = subprocess.run([promtool(), *map(str, arguments)], capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_prometheus_finds_nothing_wrong_with_what_is_exposed() -> None:
+    for service in ("crawler", "job_tracker", "ws_gateway"):
+        importlib.import_module(f"{service}.metrics")
+    exposed = generate_latest(REGISTRY)
+    ran = subprocess.run([promtool(), "check", "metrics"], input=exposed, capture_output=True, check=False)
+
+    assert b"tallyho_frontier_pages" in exposed
+    assert [line for line in (ran.stdout + ran.stderr).splitlines() if b"tallyho_" in line] == []
+
+
+def promtool() -> str:
+    found = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
+    if found is None:
+        pytest.skip("no promtool on this machine: make promtool")
+    return found

@@ -91,7 +91,7 @@ def _with_unknown_fields(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     # The keys of these are data, not names of fields.
-    maps = ("skipped_links", "fields")
+    maps = ("skipped_links", "fields", "metadata")
     fields = {key: one if key in maps else _with_unknown_fields(one) for key, one in value.items()}
     return fields | {"added_later": {"by": "a newer writer"}}
 

@@ -85,7 +85,7 @@ async def test_log_of_an_ended_job_says_how_it_went(system: System) -> None:
     lines = [json.loads(line) for line in (await tallyho(system, "log", job_id, "--json")).out]
 
     assert [line["level"] for line in lines if line["message"] == "page failed: http_404"] == ["warning"]
-    assert lines[0]["message"] == "submitted with 1 seeds"
+    assert lines[0]["message"] == "submitted with 1 seed"
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 import aio_pika
 import asyncpg
 import pytest
 from aio_pika.abc import AbstractChannel
+from aiohttp import ClientSession
 from crawling import crawl
 from sites import made_up_site
 from tallyho.client import Tallyho
@@ -202,3 +204,40 @@ async def test_silent_job_is_reported_and_goes_on(system: System) -> None:
     assert all(page.url and page.since for page in silent.waits_for.pages)
     assert states[-1].status is JobStatus.COMPLETED
     assert (states[-1].document_count, states[-1].stalled_since) == (40, None)
+
+
+async def test_deleted_job_is_gone_with_its_documents_and_who_watches_is_told(system: System) -> None:
+    with made_up_site(20) as site:
+        states = await crawl(system.url, f"{site}/0")
+    job_id = states[-1].job_id
+    async with ClientSession() as session, session.ws_connect(f"{system.url}/v1/ws") as socket:
+        await socket.send_json({"type": "subscribe", "payload": {"job_id": str(job_id)}})
+        ran = await tallyho(system, "delete", str(job_id))
+        async with asyncio.timeout(20):
+            while not (frame := await socket.receive_json())["payload"].get("deleted_at"):
+                continue
+    again = await tallyho(system, "delete", str(job_id))
+
+    assert (ran.code, ran.out) == (0, [f"{job_id} deleted: {states[-1].document_count} documents"])
+    assert frame["payload"]["revision"] == states[-1].revision + 1
+    assert again.code == 2
+    assert "there is no job" in again.err[0]
+    assert await nothing_left(system, job_id)
+
+
+async def nothing_left(system: System, job_id: UUID) -> bool:
+    """Wait until both services have forgotten a job; whether they did soon."""
+    left = """
+        SELECT (SELECT count(*) FROM crawler.job_documents WHERE job_id = $1)
+            + (SELECT count(*) FROM crawler.seen WHERE job_id = $1)
+            + (SELECT count(*) FROM job_tracker.job_documents WHERE parent_job_id = $1)
+            + (SELECT count(*) FROM job_tracker.pages WHERE parent_job_id = $1)
+    """
+    connection = await asyncpg.connect(system.database_url)
+    try:
+        async with asyncio.timeout(20):
+            while await connection.fetchval(left, job_id):
+                await asyncio.sleep(0.1)  # a table can't be awaited
+    finally:
+        await connection.close()
+    return True

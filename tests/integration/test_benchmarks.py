@@ -28,3 +28,34 @@ async def test_ingest_benchmark_measures_every_contestant(backing: BackingServic
     assert all(float(row[1].replace(",", "")) > 0 for row in contestants)
     latencies = [row for row in rows if row[0].strip() == "1,000" and len(row) == 7]
     assert len(latencies) == 2
+
+
+async def test_frontier_benchmark_drains_what_it_filled(backing: BackingServices) -> None:
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.frontier", "--quick"),
+        cwd=ROOT,
+        env={**os.environ, "AMQP_URL": backing.amqp_url, "DATABASE_URL": backing.database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await running.communicate()
+
+    assert running.returncode == 0, complained.decode()
+    rows = [line.split("|")[1:-1] for line in said.decode().splitlines() if line.startswith("|")]
+    done = [int(row[0].replace(",", "")) for row in rows if row[0].strip()[:1].isdigit() and "so far" not in row[0]]
+    assert done.count(10_010) == 2  # one job of 10,000 with 10 hubs, ten of 1,000 with one each
+
+
+async def test_crawl_benchmark_crawls_a_whole_manual_with_the_whole_system(backing: BackingServices) -> None:
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.crawl", "ours", "--manual", "postgresql", "--rounds", "1"),
+        cwd=ROOT,
+        env={**os.environ, "AMQP_URL": backing.amqp_url, "DATABASE_URL": backing.database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await running.communicate()
+
+    assert running.returncode == 0, complained.decode()  # a wrong number of pages or documents ends it
+    [row] = [line.split("|")[1:-1] for line in said.decode().splitlines() if line.startswith("| Tallyho")]
+    assert float(row[1].replace(",", "")) > 0

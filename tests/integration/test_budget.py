@@ -111,3 +111,18 @@ async def test_many_places_given_back_at_once_are_all_taken(deps: Deps, ledgers:
 
     assert ledgers.of[job_id].saved == set(seeds[20:])
     assert ledgers.of[job_id].reasons == Counter(http_404=20)
+
+
+async def test_host_has_no_more_pages_in_a_job_than_its_budget_allows(deps: Deps, ledgers: Ledgers) -> None:
+    other = "http://other.test"
+    links = tuple(f"{SITE}/{number}" for number in range(5)) + tuple(f"{other}/{number}" for number in range(2))
+    web = {A: WebPage(links=links)} | {url: WebPage(links=(B, f"{other}/more")) for url in links}
+    web[f"{other}/more"] = WebPage()
+    job_id = await start(deps, A, max_host_pages=3)
+    await SimulatedWorker(deps, web).crawl()
+    await ledgers.check()
+    skipped = sum((Counter(page.skipped_links) for page in ledgers.of[job_id].finished.values()), Counter())
+
+    # Three a host, the seed among them; each URL that found no place is skipped once, as a trap.
+    assert ledgers.of[job_id].saved == {A, *links[:2], *links[5:], f"{other}/more"}
+    assert skipped == {"trap": 4}

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from crawler import visit as visit_module
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, Postponed, Visit
+from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, Visit
 from frontier_checks import Ledgers
+from made_up_pdf import pdf
 from made_up_web import SimulatedWorker, crawler_deps, start
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
@@ -39,7 +39,7 @@ async def test_document_is_kept_with_what_tells_it_apart(deps: Deps) -> None:
     visit = await visited(deps, response)
 
     assert isinstance(visit, Visit)
-    assert visit.document
+    assert isinstance(visit.document, DocumentContent)
     assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.COMPLETED, None, 200)
     assert (visit.document.title, visit.document.etag) == ("Page", '"1"')
     assert visit.document.last_modified == "Mon, 23 Nov 2026 00:00:00 GMT"
@@ -47,17 +47,31 @@ async def test_document_is_kept_with_what_tells_it_apart(deps: Deps) -> None:
 
 
 @pytest.mark.parametrize(("markdown", "content"), [(True, "**bold**"), (False, "bold")])
-@pytest.mark.parametrize("inline_bytes", [0, 1_000_000], ids=["in a thread", "inline"])
-async def test_main_text_is_kept_as_the_job_wants_it(
-    deps: Deps, monkeypatch: pytest.MonkeyPatch, markdown: bool, content: str, inline_bytes: int
-) -> None:
-    monkeypatch.setattr(visit_module, "PARSE_INLINE_BYTES", inline_bytes)
-    response = web.Response(text="<main><p><b>bold</b></p></main>", content_type="text/html")
+@pytest.mark.parametrize("padding", [0, 1_000_000], ids=["light", "heavy"])
+async def test_main_text_is_kept_as_the_job_wants_it(deps: Deps, markdown: bool, content: str, padding: int) -> None:
+    text = f"<nav>{' ' * padding}</nav><main><p><b>bold</b></p></main>"
+    response = web.Response(text=text, content_type="text/html")
     visit = await visited(deps, response, markdown=markdown)
 
     assert isinstance(visit, Visit)
-    assert visit.document
+    assert isinstance(visit.document, DocumentContent)
     assert visit.document.content.strip() == content
+
+
+async def test_pdf_is_a_document(deps: Deps) -> None:
+    response = web.Response(body=pdf("Its text", title="A title"), content_type="application/pdf")
+    visit = await visited(deps, response, keep_html=True)
+
+    assert isinstance(visit, Visit)
+    assert isinstance(visit.document, DocumentContent)
+    assert (visit.document.title, visit.document.content, visit.document.html) == ("A title", "Its text", None)
+
+
+async def test_page_that_can_not_be_parsed_fails_with_its_reason(deps: Deps) -> None:
+    visit = await visited(deps, web.Response(body=b"%PDF-1.7 and then nothing", content_type="application/pdf"))
+
+    assert isinstance(visit, Visit)
+    assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.FAILED, "pdf_damaged", 200)
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ async def test_slot_that_another_claims_under_ones_eyes_is_left_to_it(deps: Deps
     slow_claim = SQL["claim_lanes"].replace("WHERE lanes.due_at", between)
     async with deps.pool.acquire() as gate:
         await gate.execute("SELECT pg_advisory_lock(1)")
-        racing = asyncio.create_task(deps.pool.fetch(slow_claim, loser.worker_id, 10, 10))
+        racing = asyncio.create_task(deps.pool.fetch(slow_claim, loser.worker_id, 10, 10, "none"))
         await someone_waits_for_a_lock(deps.pool)
         await winner.claim()
         await gate.execute("SELECT pg_advisory_unlock(1)")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -32,6 +33,14 @@ async def test_jobs_on_one_origin_are_served_in_turn(deps: Deps) -> None:
 
     assert set(served) == set(jobs)
     assert min(served.values()) >= 0.8 * max(served.values())
+
+
+async def test_pages_go_to_the_kind_of_crawler_that_their_job_wants(deps: Deps) -> None:
+    plain, rendered = await start(deps, MANY[0]), await start(deps, "http://scripts.test/", render="browser")
+    workers = SimulatedWorker(deps), SimulatedWorker(replace(deps, renders=True))
+    claimed = [[page.lane.job_id for page in await worker.claim()] for worker in workers]
+
+    assert claimed == [[plain], [rendered]]
 
 
 async def test_small_job_does_not_wait_for_large_ones(deps: Deps) -> None:

@@ -17,7 +17,7 @@ from tallyho_backing_services import BackingServices
 from tallyho_contracts.crawls import CrawlOptions, CrawlStarted
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState, JobStatus
-from tallyho_contracts.logs import LogLevel
+from tallyho_contracts.logs import JobLogQuery, JobLogTail, LogLevel
 from tallyho_contracts.pages import SpawnedPage
 from tallyho_contracts.registry import EVENTS
 from tallyho_contracts.replies import ErrorCode, Refused
@@ -64,6 +64,8 @@ class TrackerDouble:
         if isinstance(event.data, JobsQuery):
             live = [JobState(**job.model_dump()) for job in self.jobs.values() if not job.status.is_terminal]
             return JobList(jobs=tuple(live))
+        if isinstance(event.data, JobLogQuery):
+            return JobLogTail(lines=())
         assert isinstance(event.data, JobGet)
         if event.data.job_id not in self.jobs:
             raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message="no such job", field="job_id"))

@@ -64,11 +64,11 @@ async def test_life_of_a_job_is_told(tracker_pool: Pool, listener: Listener) -> 
     await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))
 
     assert listener.lines == [
-        (LogLevel.INFO, "submitted with 1 seeds"),
+        (LogLevel.INFO, "submitted with 1 seed"),
         (LogLevel.INFO, "started"),
         (LogLevel.INFO, "paused"),
         (LogLevel.INFO, "resumed"),
-        (LogLevel.INFO, "completed: 1 documents, 2 pages"),
+        (LogLevel.INFO, "completed: 1 document, 2 pages"),
     ]
 
 
@@ -169,6 +169,20 @@ async def test_what_does_not_go_well_with_a_page_is_told_with_its_reason(deps: C
     )
     assert {"url": seeds[0], "reason": "http_404", "status_code": 404} in listener.about
     assert {"url": seeds[2], "reason": "http_503", "seconds": 2.0} in listener.about
+
+
+async def test_secrets_in_urls_are_told_to_nobody(
+    deps: CrawlerDeps, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    seeds = [f"https://user:hush@site.test/{number}?token=hush" for number in range(3)]
+    first, second, third = await claim_all(deps, *seeds, "ftp://user:hush@site.test/", "https://user:hush@[/?key=hush")
+    visits = [Visit(first, Outcome.FAILED, "http_404", 404), Visit(second, Outcome.SKIPPED, "robots")]
+
+    await on_work(deps, Work(visits=visits, postponed=[Postponed(third, 2.04, "http_503")]))
+
+    assert len(listener.about) == 5
+    assert "hush" not in f"{listener.about} {listener.lines} {caplog.text}"
 
 
 async def test_budget_that_is_spoken_for_is_told_once(deps: CrawlerDeps, listener: Listener) -> None:

@@ -45,7 +45,6 @@ async def may_publish(backing: BackingServices, user: str, exchange: str, key: s
         ("crawler", COMMANDS, "job.cancel.v1", False),
         ("crawler", COMMANDS, "crawl.start.v1", False),
         ("crawler", REPLIES, "ws-gateway.replies.1", True),
-        ("crawler", REPLIES, "ws-gateway.1", False),
         ("crawler", DEAD_LETTERS, "crawler.commands", True),
         ("crawler", DEAD_LETTERS, "job-tracker.events", False),
         ("job-tracker", EVENTS, "job.progress.v1.1", True),

@@ -232,3 +232,79 @@ async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeyp
     assert early == []
     assert pages[1].page_id in {page.page_id for page in later}
     assert {page.attempts for page in later} == {0}
+
+
+def busy(status: int = 503) -> web.Response:
+    return web.Response(status=status)
+
+
+async def held(pool: Pool) -> float:
+    """For how many seconds nothing may be sent to the one origin."""
+    seconds: float = await pool.fetchval(
+        "SELECT extract(epoch FROM greatest(busy_until, now()) - now())::float8 FROM origins"
+    )
+    return seconds
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(503, [0, 1, 2, 4]), (429, [1, 2, 4, 8]), (500, [0, 0, 0, 0])])
+async def test_origin_that_is_too_busy_is_left_alone_longer_each_time(
+    deps: Deps, status: int, seconds: list[int]
+) -> None:
+    holds = []
+    async with serving({f"/{number}": lambda: busy(status) for number in range(4)}) as site:
+        pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(4)))
+        for page_ in pages:
+            async with visiting(deps.pool) as visitor:  # another process each time: what is known is shared
+                await visitor.visit(page_)
+            holds.append(await held(deps.pool))
+            await pass_time(deps.pool, 100)
+
+    assert holds == pytest.approx(seconds, abs=0.5)
+
+
+async def test_answers_that_come_while_an_origin_is_left_alone_count_once(deps: Deps) -> None:
+    async with serving({f"/{number}": lambda: busy(429) for number in range(4)}) as site:
+        pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(4)))
+        site.open.clear()
+        async with visiting(deps.pool) as visitor:
+            visits = [asyncio.create_task(visitor.visit(page_)) for page_ in pages]
+            await site.asked(4)
+            site.open.set()
+            await asyncio.gather(*visits)
+
+    assert await held(deps.pool) == pytest.approx(1, abs=0.5)
+    assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
+
+
+async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> None:
+    answers = iter([503, 200, 503])
+    flaky = {f"/{number}": lambda: page() if next(answers) == 200 else busy() for number in range(3)}
+    async with serving(flaky) as site:
+        pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(3)))
+        async with visiting(deps.pool) as visitor:
+            await pages_in_turn(visitor, pages)
+
+    assert await held(deps.pool) == 0
+    assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
+
+
+async def test_slot_of_a_slow_page_rests_as_long_as_the_page_took(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(politeness_module, "SLOW_SECONDS", 0.1)
+    one_slot = crawler_deps(deps.pool, host_concurrency=1)
+    async with serving({"/a": page, "/b": page}, seconds=0.3) as site:
+        first, second = await claimed(one_slot, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            visits = await pages_in_turn(visitor, [first, second])
+        await on_work(one_slot, Work(served=[first.lane]))
+        rest = await deps.pool.fetchval("SELECT extract(epoch FROM rests_until - now())::float8 FROM slots")
+        worker = SimulatedWorker(one_slot)
+        await deps.pool.execute("UPDATE slots SET rests_until = now() + interval '50 seconds'")
+        early = await worker.claim()
+        await pass_time(deps.pool, 51)
+        later = await worker.claim()
+
+    assert isinstance(visits[0], Visit)
+    assert visits[1] is None
+    assert 0 < rest < 10
+    assert early == []
+    assert len(later) == 2

@@ -1,6 +1,7 @@
 """What the crawler answers when it is asked what it saved, over the real broker."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
@@ -90,7 +91,7 @@ async def test_request_does_not_reach_the_commands(amqp: Amqp, amqp_url: str, cr
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 
 
-async def save_page(pool: Pool, url: str, content: str) -> UUID:
+async def save_page(pool: Pool, url: str, content: str, html: str | None = None) -> UUID:
     """Save a page as a worker does; returns the document's id."""
     kept = DocumentContent(
         title="Title",
@@ -101,6 +102,10 @@ async def save_page(pool: Pool, url: str, content: str) -> UUID:
         content_type="text/html; charset=utf-8",
         etag='"1"',
         last_modified=None,
+        description="A summary",
+        language="en",
+        metadata={"author": "A. Author"},
+        html=None if html is None else zlib.compress(html.encode()),
     )
     lane = Lane(uuid4(), urls.origin(url), 0, 1, CrawlOptions())
     page = QueuedPage(lane, depth=0, seq=0, page_id=uuid4(), url=url, redirects=0, attempts=0)
@@ -130,9 +135,41 @@ async def test_document_is_returned_with_all_that_is_kept(amqp: Amqp, crawler: P
         status_code=203,
         content_type="text/html; charset=utf-8",
         etag='"1"',
+        description="A summary",
+        language="en",
+        metadata={"author": "A. Author"},
         created_at=NOON,
         saved_at=NOON,
     )
+
+
+async def get(requester: Requester, document_id: UUID) -> StoredDocument:
+    reply = await requester.request(DocumentGet(document_id=document_id, html=True), subject=UUID(int=0), timeout=10)
+    assert isinstance(reply, StoredDocument)
+    return reply
+
+
+async def test_source_of_a_page_is_returned_where_it_was_kept_and_is_asked_for(amqp: Amqp, crawler: Pool) -> None:
+    html = "<!doctype html><p>Näh 🦊"
+    kept = await save_page(crawler, "https://example.com/kept", "text", html)
+    not_kept = await save_page(crawler, "https://example.com/not", "text")
+    async with Requester.open(amqp) as requester:
+        [unasked] = (await get_many(requester, kept)).documents
+        sources = [(await get(requester, one)).html for one in (kept, not_kept)]
+
+    assert unasked.html is None
+    assert sources == [html, None]
+
+
+async def test_source_too_large_for_a_message_is_cut_off(amqp: Amqp, crawler: Pool) -> None:
+    document_id = await save_page(crawler, "https://example.com/", "text", "<p>" + "\n" * 9_000_000)
+    async with Requester.open(amqp) as requester:
+        reply = await get(requester, document_id)
+
+    assert reply.truncated
+    assert reply.html is not None
+    assert reply.content == "text"
+    assert 3_000_000 < len(reply.html) < 3_200_000  # half of 12 MiB as JSON
 
 
 async def test_document_that_is_not_stored_is_refused(amqp: Amqp, crawler: Pool) -> None:

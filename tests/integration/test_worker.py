@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from crawler import extract, handlers, visit
+from crawler import handlers, parsing, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
+from crawler.extract import Extracted
 from crawler.worker import Worker
 from frontier_checks import Ledgers, check_frontier
 from made_up_web import crawler_deps, start
@@ -158,12 +159,12 @@ async def test_database_that_hangs_up_now_and_then_costs_time_only(deps: Deps, m
 
 
 async def test_page_that_can_not_be_extracted_fails_alone(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fragile(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> extract.Extracted:
-        if url.endswith("/7"):
+    def fragile(page: parsing.ToParse) -> Extracted:
+        if page.url.endswith("/7"):
             raise RecursionError("too deep")
-        return extract.extract(body, content_type, url, keep_html=keep_html)
+        return parsing.read(page)
 
-    monkeypatch.setattr(visit, "extract", fragile)
+    monkeypatch.setattr(visit, "read", fragile)
     async with serving(tree(20)) as site, working(deps.pool):
         job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
         await done(deps.pool)
@@ -175,11 +176,11 @@ async def test_page_that_can_not_be_extracted_fails_alone(deps: Deps, monkeypatc
 
 
 async def test_page_that_can_not_be_saved_fails_alone(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> extract.Extracted:
-        extracted = extract.extract(body, content_type, url, keep_html=keep_html)
-        return replace(extracted, text="NUL \0", html="") if url.endswith("/7") else extracted
+    def careless(page: parsing.ToParse) -> Extracted:
+        extracted = parsing.read(page)
+        return replace(extracted, text="NUL \0", main="") if page.url.endswith("/7") else extracted
 
-    monkeypatch.setattr(visit, "extract", careless)
+    monkeypatch.setattr(visit, "read", careless)
     # One large group, so that the page has neighbours.
     monkeypatch.setattr(worker_module, "GROUP_SECONDS", 5.0)
     async with serving(tree(20)) as site, working(deps.pool, host_concurrency=1):

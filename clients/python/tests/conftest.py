@@ -107,6 +107,7 @@ class GatewayDouble:
         app.router.add_post("/v1/jobs", self._create)
         app.router.add_get("/v1/jobs", self._list)
         app.router.add_get("/v1/jobs/{id}", self._job)
+        app.router.add_delete("/v1/jobs/{id}", self._job)
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)

@@ -62,7 +62,7 @@ async def test_conflict_and_unknown_job_have_their_own_errors(gateway: "GatewayD
     async with Tallyho(gateway.url) as client:
         with pytest.raises(RequestConflict, match="another request"):
             await client.create_job(["http://site/"])
-        for call in (client.job, client.cancel, client.pause, client.resume):
+        for call in (client.job, client.cancel, client.pause, client.resume, client.delete):
             with pytest.raises(NotFound, match="no job"):
                 await call(UNKNOWN)
         with pytest.raises(NotFound):

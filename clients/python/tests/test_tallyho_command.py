@@ -42,7 +42,8 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
     options = (
         "--max-pages none --max-depth 0 --include a --include b --exclude c --max-failures 9 --no-markdown "
         "--no-same-site --subdomains --below /docs --match-path --outlinks --drop-tracking "
-        "--canonical --no-robots-tags"
+        "--canonical --no-robots-tags --sitemap only --url-lists http://site/urls.txt --no-revalidate "
+        "--modified-since 2026-03-01T00:00:00Z"
     )
     await command("crawl", "http://site/", "http://other/", *options.split(), "--name", "docs")
 
@@ -59,6 +60,10 @@ async def test_crawl_sends_what_was_asked_for(gateway: "GatewayDouble", command:
             "subdomains": True,
             "outlinks": True,
             "below": ["/docs"],
+            "sitemap": "only",
+            "url_lists": ["http://site/urls.txt"],
+            "modified_since": "2026-03-01T00:00:00Z",
+            "revalidate": False,
             "drop_tracking": True,
             "canonical": True,
             "robots_tags": False,

@@ -18,7 +18,7 @@ def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="tallyho-test-"))
     home.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    for name in ("AMQP_URL", "DATABASE_URL"):
+    for name in ("AMQP_URL", "DATABASE_URL", "RABBITMQ_IMAGE", "POSTGRES_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     folder = cache_folder()
     for path in downloaded:

@@ -85,6 +85,18 @@ def test_machine_without_any_postgres_is_told_what_to_install(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(("given", "asked"), [("DATABASE_URL", "RABBITMQ_IMAGE"), ("AMQP_URL", "POSTGRES_IMAGE")])
+def test_image_that_is_asked_for_is_replaced_by_nothing_else(
+    given: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(given, "somewhere://else/")
+    monkeypatch.setenv(asked, "some/image:1")
+
+    with pytest.raises(BackingServicesError, match="of the image some/image:1: no Docker engine answers"):
+        open_backing_services().__enter__()
+
+
+@pytest.mark.usefixtures("bare")
 def test_machine_that_can_download_nothing_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_URL", "amqp://somewhere/")
     pip = ["/bin/sh", "-c", "echo Looking; echo ERROR: no such host; exit 1"]

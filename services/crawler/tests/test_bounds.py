@@ -57,12 +57,12 @@ TRAPS = {
 @pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS.keys())
 def test_trap_costs_little_and_gives_up_its_links(trap: str) -> None:
     started = time.process_time()
-    page = extract((LINK + trap).encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True)
+    page = extract((LINK + trap).encode(), "text/html; charset=utf-8", "https://example.com/", keep_main=True)
 
     assert page.links.urls == ("https://example.com/x",)
     assert page.text.startswith("seen link")
     assert time.process_time() - started < 2
-    assert len(page.html) < 2 * SIZE
+    assert len(page.main) < 2 * SIZE
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_largest_page_is_bounded() -> None:
     ids=["wide table", "spanning cells", "quotes", "lists", "lists hidden by comments", "lists hidden by raw text"],
 )
 def test_page_whose_markdown_would_be_huge_keeps_its_text(page: str) -> None:
-    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True).html
+    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_main=True).main
 
     assert to_markdown(html, url="https://example.com/", otherwise="text") == "text"
 
@@ -115,7 +115,7 @@ def test_page_whose_markdown_would_be_huge_keeps_its_text(page: str) -> None:
     ids=["lists", "table"],
 )
 def test_large_page_of_lists_or_tables_becomes_markdown(page: str) -> None:
-    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_html=True).html
+    html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_main=True).main
 
     assert to_markdown(html, url="https://example.com/", otherwise="text") != "text"
 

@@ -107,40 +107,40 @@ def test_plain_text_is_a_document_without_links() -> None:
         b"Line <a href='/x'>\r\nnext  \n", "Text/Plain; charset=utf-8", "https://example.com/a/read%20me.txt?x=/y"
     )
 
-    assert (page.title, page.text, page.links.urls, page.html) == ("read me.txt", "Line <a href='/x'>\nnext", (), "")
+    assert (page.title, page.text, page.links.urls, page.main) == ("read me.txt", "Line <a href='/x'>\nnext", (), "")
 
 
 def test_nothing_kept_holds_nul_or_a_surrogate() -> None:
-    page = extracted("<title>a\0b&#0;&#xD800;</title><p>c\0d&#0;&#xDFFF;<a href='/x\0y&#0;'>e</a>", keep_html=True)
+    page = extracted("<title>a\0b&#0;&#xD800;</title><p>c\0d&#0;&#xDFFF;<a href='/x\0y&#0;'>e</a>", keep_main=True)
     plain = extract(b"a\0b", "text/plain", "https://example.com/a%00b%ED%A0%80")
-    markdown = to_markdown(page.html, url=URL, otherwise="")
+    markdown = to_markdown(page.main, url=URL, otherwise="")
 
-    for kept in (page.title, page.text, page.html, *page.links.urls, plain.title, plain.text, markdown):
+    for kept in (page.title, page.text, page.main, *page.links.urls, plain.title, plain.text, markdown):
         assert "\0" not in kept
         kept.encode()
 
 
 @pytest.mark.parametrize("body", [b"", b"<", b"<!DOCTYPE html>", b"\0\1\2\xff" * 1000, b"<html><frameset><frame>"])
 def test_page_without_content_is_empty_and_no_error(body: bytes) -> None:
-    page = extract(body, "text/html", URL, keep_html=True)
+    page = extract(body, "text/html", URL, keep_main=True)
 
     assert page.links.urls == ()
-    assert to_markdown(page.html, url=URL, otherwise=page.text) is not None
+    assert to_markdown(page.main, url=URL, otherwise=page.text) is not None
 
 
 def test_markdown_keeps_structure_and_absolute_links() -> None:
     page = extracted(
-        '<nav>menu</nav><main><h1>Head</h1><p>a <b>bold</b> <a href="x.html">link</a></p></main>', keep_html=True
+        '<nav>menu</nav><main><h1>Head</h1><p>a <b>bold</b> <a href="x.html">link</a></p></main>', keep_main=True
     )
 
-    assert to_markdown(page.html, url=URL, otherwise="") == (
+    assert to_markdown(page.main, url=URL, otherwise="") == (
         "# Head\n\na **bold** [link](https://example.com/docs/x.html)\n"
     )
 
 
-def test_html_is_kept_only_if_asked_for() -> None:
-    assert extracted("<p>text").html == ""
-    assert extracted("<p>text", keep_html=True).html == "<body><p>text</p></body>"
+def test_main_content_is_kept_as_html_only_if_asked_for() -> None:
+    assert extracted("<p>text").main == ""
+    assert extracted("<p>text", keep_main=True).main == "<body><p>text</p></body>"
 
 
 def test_failing_markdown_falls_back_to_the_text() -> None:

@@ -3,11 +3,14 @@
 import asyncio
 import gzip
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientConnectorDNSError, web
@@ -160,7 +163,7 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_an_hour() -> None:
         assert retry_after(value, now) is None
 
 
-@pytest.mark.parametrize("content_type", ["application/pdf", "image/png", "text/css", "TEXT/JAVASCRIPT; x", "nonsense"])
+@pytest.mark.parametrize("content_type", ["application/zip", "image/png", "text/css", "TEXT/JAVASCRIPT; x", "nonsense"])
 async def test_other_types_are_skipped_without_reading_the_body(content_type: str) -> None:
     async with answering(head(f"Content-Type: {content_type}"), b"x", hang=True) as url, fetching() as fetcher:
         assert await fetcher.fetch(url) == Skipped("content_type", 200)
@@ -310,6 +313,32 @@ async def test_tls_failure_is_final() -> None:
     server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
     async with server, fetching() as fetcher:
         assert await fetcher.fetch(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/") == Failed("tls")
+
+
+async def test_invalid_certificate_is_accepted_only_if_the_operator_says_so(certificate: ssl.SSLContext) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head(HTML, f"Content-Length: {len(PAGE)}") + PAGE)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=certificate)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, fetching() as strict, fetching(allow_invalid_tls=True) as lenient:
+        results = [await strict.fetch(url), await lenient.fetch(url)]
+
+    assert results == [Failed("tls"), Fetched(200, "text/html", PAGE)]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ssl.SSLContext:
+    """A certificate that nobody vouches for."""
+    key, own = tmp_path / "key.pem", tmp_path / "own.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=nobody"]
+    subprocess.run([*command, "-keyout", key, "-out", own], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    return context
 
 
 @pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example"])

@@ -89,3 +89,11 @@ def test_pattern_that_blows_up_elsewhere_takes_linear_time() -> None:
 
     assert scope.refusal("https://example.com/" + "a" * 2000, 1) is None
     assert time.perf_counter() - started < 1
+
+
+def test_trap_is_not_followed_unless_another_rule_says_why() -> None:
+    trap = "https://example.com/a/a/a"
+
+    assert refusal(trap) == "trap"
+    assert refusal(trap, exclude=["a/a"]) == "excluded"
+    assert refusal("https://other.com/a/a/a") == "off_site"

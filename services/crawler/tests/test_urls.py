@@ -3,7 +3,7 @@
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pytest
-from crawler.urls import canonical, document_id, join, origin, page_id, site, without_tracking
+from crawler.urls import canonical, document_id, join, origin, page_id, redacted, site, without_tracking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,3 +153,26 @@ def test_page_is_identified_by_job_and_url_and_document_by_url() -> None:
 
     assert page_id(job_id, url) == uuid5(job_id, url)
     assert document_id(url) == uuid5(NAMESPACE_URL, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "logged"),
+    [
+        ("https://user:secret@example.com/a?b=c", "https://example.com/a?b=c"),
+        ("https://user@example.com", "https://example.com"),
+        ("ftp://user:se@cret@example.com/", "ftp://example.com/"),
+        ("//u:secret@example.com/", "//example.com/"),
+        ("https://example.com/?token=secret&page=2", "https://example.com/?token=***&page=2"),
+        ("https://example.com/?page=2&ACCESS_TOKEN=secret#x", "https://example.com/?page=2&ACCESS_TOKEN=***#x"),
+        ("https://example.com/?X-Amz-Signature=secret&key=secret", "https://example.com/?X-Amz-Signature=***&key=***"),
+        ("https://example.com/?api_key=secret;sid=secret", "https://example.com/?api_key=***;sid=***"),
+        ("https://example.com/#access_token=secret", "https://example.com/#access_token=***"),
+        ("http://[broken?password=secret", "http://[broken?password=***"),
+        (
+            "https://example.com/@user?author=me&keyword=x&monkey=1",
+            "https://example.com/@user?author=me&keyword=x&monkey=1",
+        ),
+    ],
+)
+def test_url_is_logged_without_its_secrets(url: str, logged: str) -> None:
+    assert redacted(url) == logged

@@ -28,6 +28,7 @@ from tallyho_contracts.jobs import (
     JobCancel,
     JobCreate,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobsQuery,
@@ -79,12 +80,15 @@ def make_job(state: JobState) -> Job:
     return Job(**state.model_dump(), seeds=("https://example.com/",), options=CrawlOptions())
 
 
-def make_stored(document_id: UUID, url: str = "https://example.com/", content: str = "# Title") -> StoredDocument:
+def make_stored(
+    document_id: UUID, url: str = "https://example.com/", content: str = "# Title", html: str | None = None
+) -> StoredDocument:
     return StoredDocument(
         document_id=document_id,
         url=url,
         title="Title",
         content=content,
+        html=html,
         links=("https://example.com/next",),
         content_hash="0",
         status_code=200,
@@ -134,6 +138,9 @@ class FakeTracker:
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
+            case JobDelete():
+                self._known(message.job_id)
+                return self.jobs.pop(message.job_id)
             case JobSummaryQuery():
                 self._known(message.job_id)
                 return self.summary

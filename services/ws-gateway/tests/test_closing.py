@@ -13,6 +13,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tallyho_contracts.jobs import JobState
 from tallyho_contracts.logs import JobLog, LogLevel
 from ws_gateway import closing, connection, sockets
@@ -64,6 +65,13 @@ def test_reason_fits_into_a_close_frame_and_says_whether_to_come_back(one: Closi
     assert one.code in (1011, 1012) or 4400 <= one.code < 4500
 
 
+SLOW, DROPPED = "tallyho_gateway_slow_clients_total", "tallyho_gateway_frames_dropped_total"
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
 async def test_log_that_a_client_does_not_read_ends_it_with_4408_and_frees_its_memory(
     gateway: Any, state: State
 ) -> None:
@@ -72,6 +80,7 @@ async def test_log_that_a_client_does_not_read_ends_it_with_4408_and_frees_its_m
     await watcher.answer_to("subscribe", job_id=str(ONE), stream="job_log")
     connection_of = weakref.ref(next(iter(gateway.connections)))
     stop_reading(watcher)
+    slow, dropped = counted(SLOW, reason="flooded"), counted(DROPPED)
 
     most = 0
     for number in range(20_000):
@@ -87,6 +96,8 @@ async def test_log_that_a_client_does_not_read_ends_it_with_4408_and_frees_its_m
     await eventually(lambda: not gateway.connections)
 
     assert most <= 256 * 1024
+    assert counted(SLOW, reason="flooded") == slow + 1
+    assert counted(DROPPED) > dropped + 100
     assert (code, reason["retry"]) == (4408, True)
     await eventually(lambda: gc.collect() >= 0 and connection_of() is None)
 
@@ -99,6 +110,7 @@ async def test_client_that_reads_nothing_for_long_is_told_to_resume(
     watcher = await gateway.watch("/v1/ws")
     await watcher.answer_to("subscribe")
     [only] = gateway.connections
+    slow = counted(SLOW, reason="stalled")
     stop_reading(watcher)
 
     async def states() -> None:
@@ -117,6 +129,7 @@ async def test_client_that_reads_nothing_for_long_is_told_to_resume(
     code, reason = await closed(watcher)
 
     assert held == 0
+    assert counted(SLOW, reason="stalled") == slow + 1
     assert (code, reason["reason"], reason["retry"]) == (4408, "too slow: resume", True)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +58,12 @@ class Someone:
         return sent
 
 
+def one_by_one(members: Iterable[Someone]) -> Callable[[bytes, int], list[Someone]]:
+    """Writes to all of them."""
+    everyone = list(members)
+    return lambda data, frames: [one for one in everyone if not one.write(data, frames)]
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
@@ -66,7 +72,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_members_are_sent_one_and_the_same_bytes(state: State) -> None:
     hub = Hub()
-    crowds = Crowds(hub, Phases(), INTERVAL)
+    crowds = Crowds(hub, Phases(), INTERVAL, one_by_one)
     crowd = [Someone(hub, crowds) for _ in range(4)]
     for one in crowd:
         one.settle()
@@ -85,7 +91,7 @@ async def test_members_are_sent_one_and_the_same_bytes(state: State) -> None:
 
 async def test_end_of_a_job_does_not_wait_for_the_crowds_moment(state: State) -> None:
     hub = Hub()
-    crowds = Crowds(hub, Phases(), 3600.0)
+    crowds = Crowds(hub, Phases(), 3600.0, one_by_one)
     one = Someone(hub, crowds)
     one.client.default.interval = 3600.0
     one.settle()
@@ -99,7 +105,7 @@ async def test_end_of_a_job_does_not_wait_for_the_crowds_moment(state: State) ->
 
 async def test_member_that_takes_nothing_gets_what_it_missed_later(state: State) -> None:
     hub = Hub()
-    crowds = Crowds(hub, Phases(), INTERVAL)
+    crowds = Crowds(hub, Phases(), INTERVAL, one_by_one)
     sleeper, other = Someone(hub, crowds), Someone(hub, crowds)
     for one in (sleeper, other):
         one.settle()
@@ -118,7 +124,7 @@ async def test_member_that_takes_nothing_gets_what_it_missed_later(state: State)
 
 async def test_last_member_that_leaves_ends_the_crowd(state: State) -> None:
     hub = Hub()
-    one = Someone(hub, Crowds(hub, Phases(), INTERVAL))
+    one = Someone(hub, Crowds(hub, Phases(), INTERVAL, one_by_one))
     one.settle()
     hub.offer(state(1, 1))
     await until(lambda: bool(one.writes))
@@ -134,7 +140,7 @@ async def test_whoever_sleeps_leaves_subscribes_or_comes_back_misses_nothing_and
     state: State,
 ) -> None:
     hub, dice = Hub(), random.Random(3)
-    crowds = Crowds(hub, Phases(), INTERVAL)
+    crowds = Crowds(hub, Phases(), INTERVAL, one_by_one)
     people = [Someone(hub, crowds) for _ in range(30)]
     revisions = dict.fromkeys(range(1, 6), 0)
     for step in range(1_500):
@@ -152,7 +158,9 @@ async def test_whoever_sleeps_leaves_subscribes_or_comes_back_misses_nothing_and
                 assert newest is not None
                 known = one.revisions.get(job, [-1])[-1]
                 if one.client.is_silent:
-                    hub.subscribe_all(one.client, {})
+                    hub.subscribe_all(
+                        one.client, {UUID(int=number): sent[-1] for number, sent in one.revisions.items()}
+                    )
                     hub.answer_all(one.client)
                 hub.subscribe(one.client, UUID(int=job), known)
                 hub.answer(one.client, newest.state)

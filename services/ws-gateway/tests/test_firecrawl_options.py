@@ -24,7 +24,7 @@ def refused(**options: Any) -> list[str]:
 
 
 def test_crawl_without_options_is_that_of_firecrawl() -> None:
-    assert options_of() == CrawlOptions(max_pages=10_000, match_path=True)
+    assert options_of() == CrawlOptions(max_pages=10_000, match_path=True, sitemap="include")
 
 
 def test_options_are_translated() -> None:
@@ -69,6 +69,13 @@ def test_crawl_keeps_to_the_folder_of_its_url(url: str, below: tuple[str, ...]) 
     assert options_of(url=url, crawlEntireDomain=True).below == ()
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"), [(None, "include"), ("include", "include"), ("skip", "skip"), ("only", "only")]
+)
+def test_sitemaps_are_read_unless_they_are_to_be_skipped(asked: str | None, read: str) -> None:
+    assert options_of(sitemap=asked).sitemap == read
+
+
 def test_url_without_a_scheme_is_completed() -> None:
     created = parse(url="example.com/docs").to_create(UUID(int=1), "key")
 
@@ -98,14 +105,14 @@ def test_options_that_say_no_or_change_no_document_are_accepted() -> None:
     ignored = {"deduplicateSimilarURLs": True, "maxConcurrency": 5, "integration": "x", "origin": "y"}
     page = {"headers": {}, "mobile": False, "waitFor": 0, "maxAge": 1000, "proxy": "auto", "onlyMainContent": True}
 
-    assert refused(**off, **ignored, scrapeOptions=page, sitemap="include") == []
+    assert refused(**off, **ignored, scrapeOptions=page, sitemap="only") == []
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("prompt", "only the blog"), ("ignoreQueryParameters", True), ("ignoreRobotsTxt", True), ("delay", 1)),
-        *(("webhook", {"url": "https://example.com"}), ("zeroDataRetention", True), ("sitemap", "only")),
+        *(("webhook", {"url": "https://example.com"}), ("zeroDataRetention", True)),
         *(("robotsUserAgent", "Bot"), ("maxDepth", 3)),
     ],
 )

@@ -61,6 +61,13 @@ async def test_job_without_a_name_is_called_after_its_first_seed(gateway: Any) -
     assert (await created.json())["name"] == "example.com/docs"
 
 
+async def test_name_of_a_job_tells_no_secret_of_its_seed(gateway: Any) -> None:
+    seed = "https://user:hush@example.com:8443/docs/?token=hush#hush"
+    created = await gateway.http.post("/v1/jobs", json={"seeds": [seed]})
+
+    assert (await created.json())["name"] == "example.com:8443/docs"
+
+
 async def test_same_key_and_body_give_the_same_job(gateway: Any) -> None:
     key = {"Idempotency-Key": "once"}
     first = await gateway.http.post("/v1/jobs", json={"seeds": [SEED]}, headers=key)
@@ -194,6 +201,17 @@ async def test_unknown_job_is_not_found_as_json_lines_either(gateway: Any) -> No
 
     assert response.status == 404
     assert (await problem_of(response))["code"] == "not_found"
+
+
+async def test_deleted_job_is_answered_as_it_was_and_is_not_found_afterwards(gateway: Any, state: State) -> None:
+    gateway.tracker.add(state(1, 2, "completed"))
+    path = f"/v1/jobs/{UUID(int=1)}"
+    deleted = await gateway.http.delete(path)
+    again = await gateway.http.delete(path)
+
+    assert (deleted.status, (await deleted.json())["status"]) == (200, "completed")
+    assert again.status == 404
+    assert (await gateway.http.get(path)).status == 404
 
 
 async def test_cancelled_job_is_answered_with_its_state(gateway: Any, state: State) -> None:
@@ -396,6 +414,22 @@ async def test_document_comes_with_its_content(gateway: Any, stored: Any) -> Non
 
     assert response.status == 200
     assert await response.json() == document.model_dump(mode="json")
+
+
+async def test_source_of_a_page_comes_as_html_that_a_browser_does_not_run(gateway: Any, stored: Any) -> None:
+    gateway.tracker.stored[UUID(int=7)] = stored(UUID(int=7), content="Näh", html="<p>Näh<script>alert(1)</script>")
+    gateway.tracker.stored[UUID(int=8)] = stored(UUID(int=8), content="text")
+    kept = await gateway.http.get(f"/v1/documents/{UUID(int=7)}?format=html")
+    not_kept = await gateway.http.get(f"/v1/documents/{UUID(int=8)}?format=html")
+    unknown = await gateway.http.get(f"/v1/documents/{UUID(int=7)}?format=pdf")
+
+    assert (kept.status, kept.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert await kept.text() == "<p>Näh<script>alert(1)</script>"
+    assert kept.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert kept.headers["Content-Disposition"] == "attachment"
+    assert (not_kept.status, (await problem_of(not_kept))["code"]) == (404, "html_not_kept")
+    assert (unknown.status, await fields_of(unknown)) == (422, ["format"])
+    assert [asked.html for asked in gateway.tracker.asked] == [True, True]
 
 
 async def test_unknown_document_is_not_found(gateway: Any) -> None:

@@ -132,6 +132,7 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))
+    add_job(add("delete", commands.delete, "Delete a job that has ended, and the documents that no other job has."))
     audited = "Compare what the crawler saved with what was counted."
     audit = add("audit", commands.audit, audited, AUDIT_EPILOG, prints_json=each)
     audit.add_argument("job", metavar="JOB", type=UUID, nargs="?", help="the job's id (default: all that have ended)")
@@ -163,9 +164,17 @@ def add_crawl_arguments(command: Parser) -> None:
             off = "" if not described["default"] else "no-"
             text = f"Don't: {text[0].lower()}{text[1:]}" if off else text
             rules.add_argument(f"--{off}{flag[2:]}", action="store_const", const=not off, help=text, **given)
+        elif "enum" in described:
+            choices = {"choices": described["enum"], "metavar": "|".join(described["enum"])}
+            rules.add_argument(flag, help=f"{text} (default: {described['default']})", **choices, **given)
         elif described.get("type") == "array":
-            value = "PATH" if name == "below" else "RE"
+            value = {"below": "PATH", "url_lists": "URL"}.get(name, "RE")
             rules.add_argument(flag, action="append", metavar=value, help=f"{text} Repeatable.", **given)
+        elif "enum" in described:
+            text = f"{text} (default: {described['default']})"
+            rules.add_argument(flag, choices=described["enum"], help=text, **given)
+        elif "date-time" in (kind.get("format") for kind in described.get("anyOf", ())):
+            rules.add_argument(flag, metavar="TIME", help=f"{text} Such as 2026-03-01T00:00:00Z.", **given)
         else:
             default = "none" if described["default"] is None else f"{described['default']:,}"
             text = f"{text} (default: {default})"

@@ -120,6 +120,10 @@ class Tallyho:
         """Go on with a paused job."""
         return await self._gateway.ask(Job, "POST", f"jobs/{job_id}/resume")
 
+    async def delete(self, job_id: UUID | str) -> Job:
+        """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
+        return await self._gateway.ask(Job, "DELETE", f"jobs/{job_id}")
+
     async def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> AsyncGenerator[Page, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         query = {"limit": "1000"} | ({"state": state.value} if state else {})

@@ -170,6 +170,13 @@ async def resume(client: Tallyho, arguments: argparse.Namespace) -> int:
     return print_status(await client.resume(arguments.job))
 
 
+async def delete(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Delete a job."""
+    job = await client.delete(arguments.job)
+    print(f"{job.job_id} deleted: {job.document_count} documents")
+    return DONE
+
+
 def print_status(state: JobState) -> int:
     """The status after a command."""
     print(f"{state.job_id} {state.status}: {state.document_count} documents")

@@ -1,7 +1,8 @@
 """The rules of a crawl as keyword arguments."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from datetime import datetime
+from typing import Literal, TypedDict
 
 from pydantic import ValidationError
 from tallyho_contracts.crawls import CrawlOptions
@@ -21,11 +22,18 @@ class CrawlRules(TypedDict, total=False):
     subdomains: bool
     outlinks: bool
     below: Sequence[str]
+    sitemap: Literal["skip", "include", "only"]
+    url_lists: Sequence[str]
+    modified_since: datetime | str | None
+    revalidate: bool
     drop_tracking: bool
     canonical: bool
     robots_tags: bool
     max_failures: int | None
     markdown: bool
+    render: Literal["none", "browser"]
+    keep_html: bool
+    max_host_pages: int | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:

@@ -103,13 +103,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
-    """Serve the folder on a free port of 127.0.0.1; its address, which ends in a slash."""
-    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+def serve_folder(folder: Path, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve the folder on a free port of this machine's address `host`; its address, which ends in a slash."""
+    with _Server((host, 0), partial(_Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, name="documentation site", daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/"
+            yield f"http://{host}:{server.server_port}/"
         finally:
             server.shutdown()
             thread.join()

@@ -121,6 +121,10 @@ class SyncTallyho:
         """Go on with a paused job."""
         return self._run(self._client.resume(job_id))
 
+    def delete(self, job_id: UUID | str) -> Job:
+        """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
+        return self._run(self._client.delete(job_id))
+
     def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> Generator[Page, None, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         return self._each(self._client.pages(job_id, state=state))

@@ -27,6 +27,7 @@ class SystemOptions:
 
     port: int = 0
     crawlers: int = 1
+    renderers: int = 0
     trackers: int = 1
     gateways: int = 1
     allow_private_addresses: bool = False
@@ -134,6 +135,7 @@ def plan_system(options: SystemOptions, ports: Sequence[int], addresses: Address
     services = [
         *(spec(f"job-tracker-{n}", tracker, "job_tracker") for n in range(1, options.trackers + 1)),
         *(spec(f"crawler-{n}", crawler, "crawler") for n in range(1, options.crawlers + 1)),
+        *(spec(f"renderer-{n}", crawler, "crawler", "render") for n in range(1, options.renderers + 1)),
         *(
             spec(f"ws-gateway-{n}", {**amqp["ws-gateway"], "GATEWAY_PORT": str(port)}, "ws_gateway")
             for n, port in enumerate(ports, start=1)

@@ -28,6 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `tallyho up`."""
     parser.add_argument("--port", type=_port, default=8080, help="port of the gateway, 0 for any (default: 8080)")
     parser.add_argument("--crawlers", type=_count, default=1, metavar="N", help="crawler replicas (default: 1)")
+    parser.add_argument(
+        "--renderers",
+        type=int,
+        choices=range(65),
+        default=0,
+        metavar="N",
+        help="crawlers with a browser (default: 0)",
+    )
     parser.add_argument("--trackers", type=_count, default=1, metavar="N", help="job tracker replicas (default: 1)")
     parser.add_argument(
         "--gateways", type=_count, default=1, metavar="N", help="gateways, on PORT, PORT+1, … (default: 1)"
@@ -43,6 +51,7 @@ def run(arguments: argparse.Namespace, plan: MakePlan = plan_system) -> int:
     options = SystemOptions(
         port=arguments.port,
         crawlers=arguments.crawlers,
+        renderers=arguments.renderers,
         trackers=arguments.trackers,
         gateways=arguments.gateways,
         allow_private_addresses=arguments.allow_private_addresses,

@@ -84,11 +84,13 @@ class ContainerServer:
             yield engine.client.containers.get(self.container_id)
 
 
-def start_rabbitmq(run: RunFolder, report: Callable[[str], None], accounts: Accounts) -> Server | None:
+def start_rabbitmq(
+    run: RunFolder, report: Callable[[str], None], accounts: Accounts, image: str = RABBITMQ_IMAGE
+) -> Server | None:
     """Start a RabbitMQ; None where no engine answers or the image can't be had."""
     port, password = free_port(), secrets.token_hex(16)
     env = {"RABBITMQ_DEFAULT_USER": "tallyho", "RABBITMQ_DEFAULT_PASS": password}
-    container_id = _create(RABBITMQ_IMAGE, env, {"5672/tcp": ("127.0.0.1", port)}, run, report)
+    container_id = _create(image, env, {"5672/tcp": ("127.0.0.1", port)}, run, report)
     if container_id is None:
         return None
     url = f"amqp://tallyho:{password}@127.0.0.1:{port}/"
@@ -101,11 +103,11 @@ def start_rabbitmq(run: RunFolder, report: Callable[[str], None], accounts: Acco
     return server
 
 
-def start_postgres(run: RunFolder, report: Callable[[str], None]) -> Server | None:
+def start_postgres(run: RunFolder, report: Callable[[str], None], image: str = POSTGRES_IMAGE) -> Server | None:
     """Start a PostgreSQL; None where no engine answers or the image can't be had."""
     port, password = free_port(), secrets.token_hex(16)
     env = {"POSTGRES_USER": "tallyho", "POSTGRES_PASSWORD": password, "POSTGRES_DB": "postgres"}
-    container_id = _create(POSTGRES_IMAGE, env, {"5432/tcp": ("127.0.0.1", port)}, run, report)
+    container_id = _create(image, env, {"5432/tcp": ("127.0.0.1", port)}, run, report)
     if container_id is None:
         return None
     url = f"postgresql://tallyho:{password}@127.0.0.1:{port}/postgres"

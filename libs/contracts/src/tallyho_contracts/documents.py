@@ -76,6 +76,7 @@ class DocumentGet(Message):
     """`document.get.v1`, gateway to crawler: one stored document."""
 
     document_id: UUID
+    html: bool = Field(default=False, description="With the page's source, where that was kept.")
 
 
 class StoredDocument(Message):
@@ -92,8 +93,17 @@ class StoredDocument(Message):
     etag: Text | None = None
     last_modified: Text | None = None
     created_at: AwareDatetime = Field(description="When the document was first saved.")
-    saved_at: AwareDatetime = Field(description="When it was last saved.")
-    truncated: bool = Field(default=False, description="Content or links are cut off: whole, no message could hold it.")
+    saved_at: AwareDatetime = Field(description="When it was last saved, or found unchanged.")
+    gone_at: AwareDatetime | None = Field(
+        default=None, description="Since when its server says that there is no such page; none while there is."
+    )
+    description: Text = Field(default="", description="The summary that the page gives of itself.")
+    language: Text | None = Field(default=None, description="The language that the page declares: `en`, `pt-BR`.")
+    metadata: dict[Text, Text] = Field(
+        default={}, description="What the page says about itself: `author`, `published_at`, `og:…` and the like."
+    )
+    html: Text | None = Field(default=None, description="The page's source, where it was asked for and kept.")
+    truncated: bool = Field(default=False, description="Content, links or HTML are cut off: no message could hold all.")
 
 
 class DocumentsGet(Message):

@@ -4,6 +4,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md and 
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Generic, Literal, TypeVar, cast
 from uuid import UUID
 
@@ -46,6 +47,7 @@ class Event(Message, Generic[DataT]):
     data: DataT
 
 
+@cache
 def event_model(data: type[DataT]) -> type[Event[DataT]]:
     """The model of an event that carries `data`, for a model that is known at run time only."""
     return cast("type[Event[DataT]]", Event.__class_getitem__(data))

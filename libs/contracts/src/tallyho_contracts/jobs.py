@@ -56,6 +56,9 @@ class JobState(Message):
     stalled_since: AwareDatetime | None = Field(
         default=None, description="The last change of a live job that has been silent for too long; none otherwise."
     )
+    deleted_at: AwareDatetime | None = Field(
+        default=None, description="When the job was deleted: this is the last that is heard of it. None in all others."
+    )
 
 
 class WaitingPage(Message):
@@ -156,6 +159,10 @@ class JobPause(JobCommand):
 
 class JobResume(JobCommand):
     """`job.resume.v1`; the reply is the job, or a conflict when it is not paused."""
+
+
+class JobDelete(JobCommand):
+    """`job.delete.v1`; the reply is the job as it was, or a conflict while it has not ended."""
 
 
 class JobsQuery(Message):

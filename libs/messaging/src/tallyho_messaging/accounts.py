@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 
 from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 
-from tallyho_messaging.topology import DEAD_LETTERS
+from tallyho_messaging.topology import DEAD_LETTERS, EXCHANGES
 
 NOTHING = "^$"
-# The queues to which answers go: to those of states and lines nobody answers.
-TO_GATEWAYS = r"^ws-gateway\.replies\."
 
 
 @dataclass(frozen=True)
@@ -31,22 +29,24 @@ class Account:
     topics: Mapping[str, str] = field(default_factory=dict)
 
 
+# Nobody is held to routing keys of `tallyho.replies`: only queues that wait for replies are bound to it, and the keys
+# come from whoever asked. One that was refused would close the channel of whoever answers.
+#
 # A service declares passively. RabbitMQ 4.3.0 wants `configure` for that, so each has it for the queues that it owns.
 ACCOUNTS: Mapping[str, Account] = {
     "crawler": Account(
         configure=r"^crawler\.(commands|requests)$",
         write=rf"^({EVENTS}|{DEAD_LETTERS}|{REPLIES})$",
         read=r"^crawler\.(commands|requests)$",
-        topics={EVENTS: r"^((document|page|crawl)\.|job\.log\.)", REPLIES: TO_GATEWAYS, DEAD_LETTERS: r"^crawler\."},
+        topics={EVENTS: r"^((document|page|crawl)\.|job\.log\.)", DEAD_LETTERS: r"^crawler\."},
     ),
     "job-tracker": Account(
         configure=r"^job-tracker\.(events|commands|logs)$",
         write=rf"^({EVENTS}|{COMMANDS}|{DEAD_LETTERS}|{REPLIES})$",
         read=r"^job-tracker\.(events|commands|logs)$",
         topics={
-            EVENTS: r"^job\.(progress|log)\.",
+            EVENTS: r"^job\.",
             COMMANDS: r"^crawl\.",
-            REPLIES: TO_GATEWAYS,
             DEAD_LETTERS: r"^job-tracker\.",
         },
     ),
@@ -84,6 +84,12 @@ def definitions(passwords: Mapping[str, str], *, administrators: Collection[str]
                 {"user": name, "vhost": vhost, "exchange": exchange, "write": pattern, "read": ".*"}
                 for name, one in permissions.items()
                 for exchange, pattern in one.topics.items()
+            ],
+            # RabbitMQ 4.3 knows no permission for an exchange that is not there yet, and does not start.
+            "exchanges": [
+                {"name": name, "vhost": vhost, "type": "topic", "durable": True, "auto_delete": False}
+                | {"internal": False, "arguments": {}}
+                for name in EXCHANGES
             ],
         },
         indent=2,

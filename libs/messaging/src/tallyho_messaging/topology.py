@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractChannel
 from tallyho_contracts.registry import COMMANDS, EVENTS, REPLIES
 
 DEAD_LETTERS = "tallyho.dead-letters"
+EXCHANGES = (EVENTS, COMMANDS, REPLIES, DEAD_LETTERS)
 
 TRACKER_EVENTS = "job-tracker.events"
 TRACKER_COMMANDS = "job-tracker.commands"
@@ -53,7 +54,7 @@ async def declare(url: str) -> None:
     """Declare exchanges, work queues and the dead-letter queue at `url`; changes nothing that is there."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
-        for exchange in (EVENTS, COMMANDS, REPLIES, DEAD_LETTERS):
+        for exchange in EXCHANGES:
             await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         dead_letters = await channel.declare_queue(
             DEAD_LETTERS,

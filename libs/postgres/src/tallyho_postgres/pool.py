@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -24,6 +24,7 @@ COMMAND_TIMEOUT_SECONDS = 15.0
 
 # What a client that vanished held locked must not stay so until the kernel notices, which can take hours.
 SERVER_SETTINGS = {
+    "jit": "off",  # compiling a query takes longer than any of ours
     "idle_in_transaction_session_timeout": "15s",
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
@@ -33,11 +34,16 @@ SERVER_SETTINGS = {
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, schema: str, size: int = 8) -> AsyncIterator[Pool]:
+async def open_pool(
+    url: str, *, schema: str, size: int = 8, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Pool]:
     """Connect to the database at `url`, waiting until it accepts; unqualified names are those of `schema`.
+
+    `settings` are run-time parameters of the server, for each connection.
 
     Raises asyncpg.PostgresError for what waiting does not mend, such as a wrong password.
     """
+    own = {"search_path": schema, "application_name": f"tallyho {schema}", **(settings or {})}
     while True:
         try:
             pool = await asyncpg.create_pool(
@@ -46,7 +52,7 @@ async def open_pool(url: str, *, schema: str, size: int = 8) -> AsyncIterator[Po
                 max_size=size,
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings=SERVER_SETTINGS | {"search_path": schema, "application_name": f"tallyho {schema}"},
+                server_settings=SERVER_SETTINGS | own,
             )
             break
         except Exception as error:

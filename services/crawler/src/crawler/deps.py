@@ -16,7 +16,7 @@ class Deps:
     """The database, the way out to the tracker, the clock, and what this process knows already.
 
     `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who
-    watch a job.
+    watch a job. `renders`: this process visits the pages of jobs that want a browser, and no others.
     """
 
     pool: Pool
@@ -26,3 +26,4 @@ class Deps:
     host_concurrency: int
     host_delay: float
     say: Say = say_nothing
+    renders: bool = False

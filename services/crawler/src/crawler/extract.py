@@ -1,7 +1,8 @@
 """Bodies of pages to what is kept of them. Pure and synchronous; a hostile page costs bounded time and memory."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from html_to_markdown import ConversionError, ConversionOptions, convert
@@ -9,11 +10,14 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import bounded, expands
 from crawler.links import PageLinks, page_links
+from crawler.metadata import About, about
 from crawler.text_encoding import decode
 
 MAX_TITLE = 1_000
 _NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
 _MAIN = "main,[role=main]"
+_NO_LINKS = PageLinks()
+_SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 
 
@@ -21,29 +25,42 @@ _PLAIN_TEXT = ("text/plain", "text/markdown")
 class Extracted:
     """What is kept of a page. None of it holds NUL or a lone surrogate.
 
-    `html` is the main content, only if it was asked for; `content_hash` is the SHA-256 of title and text.
+    `main` is the HTML of the main content, only if it was asked for; `content_hash` is the SHA-256 of title and text.
     """
 
     title: str
     text: str
     links: PageLinks
     content_hash: str
-    html: str = ""
+    main: str = ""
+    description: str = ""
+    language: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def extract(body: bytes, content_type: str, url: str, *, keep_html: bool = False) -> Extracted:
-    """Extract title, main text and links from an HTML or plain-text page fetched from the canonical `url`."""
+def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False) -> Extracted:
+    """Extract what is kept of an HTML or plain-text page fetched from the canonical `url`."""
     content = decode(body, content_type)
-    if content_type.partition(";")[0].strip().lower() in _PLAIN_TEXT:
+    if media_type(content_type) in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
-        name = unquote(url.partition("?")[0].rpartition("/")[2])
-        return _extracted(name.replace("\0", "\ufffd"), text, PageLinks())
+        return extracted(name_of(url), text)
     page = LexborHTMLParser(bounded(content))
-    title, links = _title(page), page_links(page, url)
+    title, links, said = _title(page), page_links(page, url), about(page)
     for node in page.css(_NOT_CONTENT):
         node.decompose()
     main, text = _main(page)
-    return _extracted(title, text, links, html=(main.html or "") if main and keep_html else "")
+    html = (main.html or "") if main and keep_main else ""
+    return extracted(title, text, links, html, said)
+
+
+def media_type(content_type: str) -> str:
+    """Return what a Content-Type header names: `text/html` for `Text/HTML; charset=utf-8`."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def name_of(url: str) -> str:
+    """Return the file name in a URL, which is the title of what has no other."""
+    return unquote(url.partition("?")[0].rpartition("/")[2]).replace("\0", "\ufffd")
 
 
 def to_markdown(html: str, *, url: str, otherwise: str) -> str:
@@ -61,10 +78,17 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
     return markdown.replace("\0", "") if markdown else otherwise
 
 
-def _extracted(title: str, text: str, links: PageLinks, *, html: str = "") -> Extracted:
+def extracted(
+    title: str,
+    text: str,
+    links: PageLinks = _NO_LINKS,
+    main: str = "",
+    said: About = _SAYS_NOTHING,
+) -> Extracted:
+    """What is kept, with its hash."""
     title = _collapsed(title)[:MAX_TITLE]
     content_hash = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()
-    return Extracted(title, text, links, content_hash, html)
+    return Extracted(title, text, links, content_hash, main, said.description, said.language, said.metadata)
 
 
 def _collapsed(text: str) -> str:
@@ -72,7 +96,8 @@ def _collapsed(text: str) -> str:
 
 
 def _title(page: LexborHTMLParser) -> str:
-    node = page.css_first("head title, h1")
+    # The head stands first and is small: looking there first spares most pages a walk through all of it.
+    node = (page.head and page.head.css_first("title")) or page.css_first("h1")
     return node.text() if node else ""
 
 

@@ -1,10 +1,12 @@
 """Fetching one URL: whatever a server does ends as one of four results, within bounds of time and size."""
 
 import socket
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Self
 
@@ -12,10 +14,10 @@ import aiohttp
 from yarl import URL
 
 from crawler.content_encoding import ACCEPTED, Decoder, UndecodableError
-from crawler.guard import PrivateAddressError, guarded_socket
+from crawler.guard import Network, PrivateAddressError, guarded_socket
 from crawler.urls import join
 
-DOCUMENT_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain", "text/markdown"})
+DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/pdf"))
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
@@ -65,13 +67,19 @@ class Skipped:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The page is as it was when the server gave it the validators that were sent."""
+
+
 Result = Fetched | Redirected | Failed | Skipped
 
 
 class Fetcher:
     """Fetches pages over a pool of connections; use it as an async context manager.
 
-    Follows no redirect, keeps no cookie, uses no proxy and, unless `allow_private`, connects to public addresses only.
+    Follows no redirect, keeps no cookie, uses no proxy and, unless `allow_private`, connects to public addresses and
+    `allowed_networks` only.
     """
 
     def __init__(
@@ -81,13 +89,17 @@ class Fetcher:
         timeout: float = 30.0,
         max_body_bytes: int = 10 * 1024 * 1024,
         allow_private: bool = False,
+        allowed_networks: Collection[Network] = (),
+        allow_invalid_tls: bool = False,
         concurrency: int = 16,
     ) -> None:
         """`timeout` (seconds) bounds a whole fetch; `max_body_bytes` counts after decompression."""
         self.user_agent = user_agent
         self._timeout = timeout
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._allow_private = allow_private
+        self._allowed_networks = allowed_networks
+        self._allow_invalid_tls = allow_invalid_tls
         self._concurrency = concurrency
         self._open = AsyncExitStack()
 
@@ -95,7 +107,8 @@ class Fetcher:
         connector = aiohttp.TCPConnector(
             limit=self._concurrency,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
-            socket_factory=None if self._allow_private else guarded_socket,
+            ssl=not self._allow_invalid_tls,
+            socket_factory=None if self._allow_private else partial(guarded_socket, allowed=self._allowed_networks),
         )
         session = aiohttp.ClientSession(
             connector=connector,
@@ -105,7 +118,7 @@ class Fetcher:
             auto_decompress=False,
             headers={
                 "User-Agent": self.user_agent,
-                "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.1",
+                "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,application/pdf;q=0.8,*/*;q=0.1",
                 "Accept-Encoding": ACCEPTED,
             },
         )
@@ -120,8 +133,18 @@ class Fetcher:
 
         With `first_bytes` the body may be of any type, and is cut at that size instead of being refused.
         """
+        return await self._get(url, {}, first_bytes)
+
+    async def fetch_if_modified(self, url: str, *, etag: str | None, last_modified: str | None) -> Result | NotModified:
+        """Fetch a canonical URL once, unless it is as it was when it had these validators."""
+        validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        result = await self._get(url, {name: value for name, value in validators.items() if value}, None)
+        is_unchanged = isinstance(result, Failed) and result.status == HTTPStatus.NOT_MODIFIED
+        return NotModified() if is_unchanged else result
+
+    async def _get(self, url: str, headers: dict[str, str], first_bytes: int | None) -> Result:
         try:
-            async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+            async with self._session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
                 refused = refusal(url, response, any_type=first_bytes is not None)
                 if refused is not None:
                     return refused
@@ -130,7 +153,7 @@ class Fetcher:
             return failure(error)
 
     async def _read(self, response: aiohttp.ClientResponse, first_bytes: int | None) -> Result:
-        limit = self._max_body_bytes if first_bytes is None else first_bytes
+        limit = self.max_body_bytes if first_bytes is None else first_bytes
         if first_bytes is None and (response.content_length or 0) > limit:
             return Failed("too_large", response.status)
         decoder = Decoder(response.headers.get("Content-Encoding", ""))
@@ -147,7 +170,8 @@ class Fetcher:
         elif decoder.is_truncated:
             return Failed("truncated", response.status, retry=True)
         content_type = _header(response, "Content-Type")
-        if content_type is None and first_bytes is None and b"\0" in body[:_SNIFFED]:
+        is_unnamed = content_type is None and first_bytes is None
+        if is_unnamed and b"\0" in body[:_SNIFFED] and not body.startswith(b"%PDF-"):
             return Skipped("content_type", response.status)
         return Fetched(
             response.status,

@@ -11,17 +11,18 @@ _BYTES_PER_CHARACTER = 6
 
 def size_of(document: StoredDocument) -> int:
     """About how many bytes it takes: exact for ASCII without escapes."""
-    return len(document.content) + sum(map(len, document.links))
+    return len(document.content) + len(document.html or "") + sum(map(len, document.links))
 
 
 def fitting(document: StoredDocument, most: int = MOST_BYTES) -> StoredDocument:
-    """The document, cut off where it would take more than `most` bytes of JSON: links at a quarter of them."""
+    """The document, cut off where it would take more than `most` bytes of JSON: links at a quarter, HTML at a half."""
     if size_of(document) * _BYTES_PER_CHARACTER < most // 2:
         return document
     links = _first_links(document.links, most // 4)
-    rest = document.model_copy(update={"content": "", "links": links, "truncated": True})
+    html = None if document.html is None else _beginning(document.html, most // 2)
+    rest = document.model_copy(update={"content": "", "links": links, "html": html, "truncated": True})
     content = _beginning(document.content, most - len(rest.model_dump_json()))
-    if (content, links) == (document.content, document.links):
+    if (content, links, html) == (document.content, document.links, document.html):
         return document
     return rest.model_copy(update={"content": content})
 

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time_ns
 from uuid import UUID
 
 from tallyho_contracts.crawls import (
     CrawlCancel,
+    CrawlDelete,
     CrawlPause,
     CrawlResume,
     CrawlStart,
     CrawlStarted,
     CrawlStopped,
     RejectedSeed,
+    Render,
 )
 from tallyho_contracts.documents import Change
 from tallyho_contracts.logs import LogLevel
@@ -24,13 +26,15 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import metrics, store, urls
+from crawler import host_budgets, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
+    TRAP,
     CrawlJob,
     Findings,
     FoundPage,
+    KeptDocument,
     Lane,
     Postponed,
     QueuedPage,
@@ -39,8 +43,11 @@ from crawler.frontier import (
     places_given_back,
     room,
 )
+from crawler.listing import within_hosts
 
 CANCELLED_AT_ONCE = 1_000
+# Of those that wait; the event that names them must fit into a message.
+ADMITTED_AT_ONCE = 1_000
 
 
 @dataclass
@@ -63,14 +70,25 @@ async def claim(
 ) -> list[tuple[Lane, list[QueuedPage]]]:
     """Lease lanes with due pages, and tell that these pages are started."""
     async with deps.pool.acquire() as connection, connection.transaction():
-        leased = await store.claim_lanes(connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin)
+        render: Render = "browser" if deps.renders else "none"
+        leased = await store.claim_lanes(
+            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=render
+        )
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
-        events = pages_started([page for _, pages in claimed for page in pages], deps.now())
+        known = await store.known_documents(connection, [urls.document_id(page.url) for page in _pages(claimed)])
+        events = pages_started(_pages(claimed), deps.now())
         await outbox.add(connection, events)
     deps.relay.offer(events)
-    return claimed
+    return [
+        (lane, [replace(page, known=known.get(urls.document_id(page.url))) for page in pages])
+        for lane, pages in claimed
+    ]
+
+
+def _pages(claimed: Sequence[tuple[Lane, list[QueuedPage]]]) -> list[QueuedPage]:
+    return [page for _, pages in claimed for page in pages]
 
 
 async def on_work(deps: Deps, work: Work) -> None:
@@ -80,9 +98,12 @@ async def on_work(deps: Deps, work: Work) -> None:
     known: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
         jobs = await store.lock_jobs(connection, work.job_ids)
-        closed = await store.close_pages(connection, work.visits)
-        await store.retry_pages(connection, work.postponed)
+        visits, deleted = await _with_their_documents(connection, work.visits)
+        closed = await store.close_pages(connection, visits)
+        await store.retry_pages(connection, [*work.postponed, *deleted])
         changes = await store.save_documents(connection, closed, at=now)
+        gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
+        await store.mark_documents_gone(connection, gone, at=now)
         by_job = [(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]) for job in jobs]
         finds = [(job, visits, findings(job, visits, deps.known_urls)) for job, visits in by_job if visits]
         await _add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])
@@ -116,10 +137,25 @@ async def on_work(deps: Deps, work: Work) -> None:
             deps.say(job.job_id, LogLevel.INFO, f"the budget of {job.options.max_pages} documents is spoken for")
 
 
+async def _with_their_documents(connection: Connection, visits: Sequence[Visit]) -> tuple[list[Visit], list[Postponed]]:
+    """Set apart the visits whose page was unchanged, but whose document has been deleted since: it is to be fetched."""
+    kept = {
+        visit.page.page_id: urls.document_id(visit.page.url)
+        for visit in visits
+        if isinstance(visit.document, KeptDocument)
+    }
+    held = await store.hold_documents(connection, kept.values())
+    deleted = {page_id for page_id, document_id in kept.items() if document_id not in held}
+    return (
+        [visit for visit in visits if visit.page.page_id not in deleted],
+        [Postponed(visit.page, 0.0, "document_deleted") for visit in visits if visit.page.page_id in deleted],
+    )
+
+
 def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -> None:
     """Tell people who watch what did not go well."""
     for visit in visits:
-        job_id, url = visit.page.lane.job_id, visit.page.url
+        job_id, url = visit.page.lane.job_id, urls.redacted(visit.page.url)
         if visit.reason == "robots":
             deps.say(job_id, LogLevel.INFO, "page not visited: robots.txt disallows it", url=url)
         elif visit.outcome is Outcome.FAILED:
@@ -127,7 +163,14 @@ def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -
             deps.say(job_id, LogLevel.WARNING, message, url=url, reason=visit.reason, status_code=visit.status_code)
     for one in postponed:
         message, seconds = f"page is tried again: {one.reason}", round(one.delay, 1)
-        deps.say(one.page.lane.job_id, LogLevel.INFO, message, url=one.page.url, reason=one.reason, seconds=seconds)
+        deps.say(
+            one.page.lane.job_id,
+            LogLevel.INFO,
+            message,
+            url=urls.redacted(one.page.url),
+            reason=one.reason,
+            seconds=seconds,
+        )
 
 
 async def _add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
@@ -142,14 +185,18 @@ async def _grow(
     candidates = list(found.found.values())
     new = await store.mark_seen(connection, candidates)
     fresh = [page for page in candidates if page.page_id in new]
+    fresh, trapped = await within_hosts(connection, job, fresh)
     admitted, refused = await _admit(connection, job, visits, fresh)
     await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
     await store.add_waiting(connection, refused)
     if job.level is not None:
         redirected = [page for page in candidates if page.redirects and page.page_id not in new]
         await store.lift_pages(connection, redirected, host_concurrency=deps.host_concurrency)
-    for page in refused:
-        found.skipped_links[found.finder[page.page_id]]["budget"] += 1
+    places = room(job, visits)
+    without_place = refused if places is not None and len(admitted) >= places else []
+    for reason, pages in (("budget", without_place), (TRAP, trapped)):
+        for page in pages:
+            found.skipped_links[found.finder[page.page_id]][reason] += 1
     await store.advance_job(
         connection,
         job,
@@ -167,11 +214,19 @@ async def _grow(
 async def _admit(
     connection: Connection, job: CrawlJob, visits: Sequence[Visit], fresh: list[FoundPage]
 ) -> tuple[list[FoundPage], list[FoundPage]]:
-    """Split found pages into those that get a place and those that must wait; who waits already comes first."""
+    """Split found pages into those that get a place and those that must wait; who waits already comes first.
+
+    Many that wait (a list was read) join the job some at a time: whatever is closed lets more in, until none waits.
+    """
     places = room(job, visits)
-    if places is None or job.status == "cancelled":
+    if job.status == "cancelled":
         return fresh, []
-    waited = await store.take_waiting(connection, job.job_id, places) if places > 0 else []
+    most = ADMITTED_AT_ONCE if places is None else min(places, ADMITTED_AT_ONCE)
+    waited = await store.take_waiting(connection, job.job_id, most) if most > 0 else []
+    if len(waited) == ADMITTED_AT_ONCE:
+        return waited, fresh
+    if places is None:
+        return [*waited, *fresh], []
     free = max(0, places - len(waited))
     return [*waited, *fresh[:free]], fresh[free:]
 
@@ -188,6 +243,8 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
                 await set_status(deps, resume.job_id, "running", resume.revision)
             case CrawlCancel() as cancel:
                 await cancel_crawl(deps, cancel)
+            case CrawlDelete() as delete:
+                await delete_crawl(deps, delete)
             case _:
                 raise TypeError(f"{event.type} is no command to the crawler")
 
@@ -201,12 +258,15 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             start.job_id,
             revision=start.revision,
             options=start.options,
-            sites={urls.site(page.url) for page in seeds},
+            sites={urls.site(page.url) for page in seeds if not page.is_list},
         )
         if status is None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
+        if start.options.max_host_pages is not None:
+            hosts = Counter(urls.site(page.url) for page in pages)
+            await host_budgets.add_host_pages(connection, start.job_id, hosts)
         await store.mark_seen(connection, pages)
         admitted, refused = await _admit(connection, job, [], pages)
         await _add_origins(deps, connection, pages)
@@ -218,20 +278,21 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         await outbox.add(connection, [event])
     deps.relay.offer([event])
     for seed in rejected:
-        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=seed.url)
+        deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=urls.redacted(seed.url))
 
 
 def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:
     pages: dict[str, FoundPage] = {}
     rejected: list[RejectedSeed] = []
-    for seed in start.seeds:
+    named = [(seed, False) for seed in start.seeds] + [(seed, True) for seed in start.options.url_lists]
+    for seed, is_list in named:
         url = urls.canonical(seed)
-        if url is not None and start.options.drop_tracking:
+        if url is not None and not is_list and start.options.drop_tracking:
             url = urls.without_tracking(url)
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:
-            pages[url] = FoundPage(start.job_id, urls.page_id(start.job_id, url), url, depth=0)
+            pages[url] = FoundPage(start.job_id, urls.page_id(start.job_id, url), url, 0, is_list=is_list)
     return list(pages.values()), tuple(rejected)
 
 
@@ -248,6 +309,12 @@ async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
         await store.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
     while await _cancel_some(deps, cancel.job_id) == CANCELLED_AT_ONCE:
         pass
+
+
+async def delete_crawl(deps: Deps, delete: CrawlDelete) -> None:
+    """Forget a job that has ended, in the background."""
+    async with deps.pool.acquire() as connection:
+        await store.delete_job(connection, delete.job_id, revision=delete.revision)
 
 
 async def _cancel_some(deps: Deps, job_id: UUID) -> int:

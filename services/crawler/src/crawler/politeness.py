@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import defaultdict
+from http import HTTPStatus
 from time import monotonic
 from typing import Literal, cast
 
 from tallyho_postgres.pool import Pool
 
 from crawler import store
-from crawler.fetch import Failed, Fetcher
+from crawler.fetch import Failed, Fetcher, NotModified, Result
+from crawler.frontier import Lane
 from crawler.robots import Robots, RobotsResult, fetch_robots
 
 # How long a process trusts its own copy of what the database says.
@@ -18,6 +20,12 @@ TURN_SECONDS = 5.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
 UNREACHABLE_SECONDS = 2.0
 ORIGINS_REMEMBERED = 10_000
+# An origin that says again and again that it is too busy is left alone for 1, 2, 4 … seconds, at most so many.
+MAX_BACK_OFF = 60.0
+_TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# After a page that took longer, its slot rests as long as the page took, at most so many seconds.
+SLOW_SECONDS = 1.0
+MAX_REST_SECONDS = 30.0
 
 
 class OriginUnreachableError(Exception):
@@ -38,6 +46,7 @@ class Politeness:
         self._host_delay = host_delay
         self._unreachable: dict[str, tuple[float, OriginUnreachableError]] = {}
         self._held: dict[str, float] = {}
+        self._resting: dict[tuple[str, int], float] = {}
         self._copies: dict[str, tuple[float, Robots]] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -84,9 +93,10 @@ class Politeness:
             )
         return robots
 
-    async def turn(self, origin: str, robots: Robots) -> bool:
+    async def turn(self, lane: Lane, robots: Robots) -> bool:
         """Wait until a request may be sent to an origin; False when that is too far off to hold a slot for."""
-        if self._held.get(origin, 0.0) > monotonic():
+        origin, now = lane.origin, monotonic()
+        if max(self._held.get(origin, 0.0), self._resting.get((origin, lane.slot), 0.0)) > now:
             return False
         if not self._host_delay and not robots.crawl_delay:
             return True
@@ -97,11 +107,36 @@ class Politeness:
         await asyncio.sleep(wait)  # the reserved time itself is what is waited for
         return True
 
-    async def hold(self, origin: str, seconds: float) -> None:
-        """Send nothing more to an origin for some time: it asked for that."""
+    async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
+        """Learn from an answer, and from how long it took, whether the origin needs a rest."""
+        if isinstance(result, Failed) and (result.retry_after or result.status in _TOO_BUSY):
+            await self._hold(lane.origin, result)
+        elif lane.origin in self._held and self._held[lane.origin] <= monotonic() and not isinstance(result, Failed):
+            del self._held[lane.origin]
+            async with self._pool.acquire() as connection:
+                await store.calm_origin(connection, lane.origin)
+        if seconds > SLOW_SECONDS:
+            # As long as the page took: a host that is slow has half the requests under way at once, on average.
+            await self._rest(lane, min(seconds, MAX_REST_SECONDS))
+
+    async def _hold(self, origin: str, failed: Failed) -> None:
         if len(self._held) >= ORIGINS_REMEMBERED:
             self._held.clear()
+        async with self._pool.acquire() as connection:
+            seconds = await store.hold_origin(
+                connection,
+                origin,
+                at_least=failed.retry_after or 0.0,
+                at_most=MAX_BACK_OFF,
+                # A single 503 may be about one page; a 429 is about us.
+                counts_at_once=failed.status == HTTPStatus.TOO_MANY_REQUESTS,
+            )
         # The lanes that are being served here stop at once; those of other processes when they are given back.
         self._held[origin] = monotonic() + seconds
+
+    async def _rest(self, lane: Lane, seconds: float) -> None:
+        if len(self._resting) >= ORIGINS_REMEMBERED:
+            self._resting.clear()
+        self._resting[lane.origin, lane.slot] = monotonic() + seconds
         async with self._pool.acquire() as connection:
-            await store.hold_origin(connection, origin, seconds)
+            await store.rest_slot(connection, lane, seconds)

@@ -1,5 +1,7 @@
 """The requests of the gateway to the crawler: what it saved, for a job and of a page."""
 
+import asyncio
+import zlib
 from contextlib import aclosing
 
 from tallyho_contracts.documents import (
@@ -50,7 +52,17 @@ async def get_document(pool: Pool, asked: DocumentGet) -> StoredDocument:
     if not found.documents:
         message = f"there is no document {asked.document_id}"
         raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message=message, field="document_id"))
-    return found.documents[0]
+    document = found.documents[0]
+    if not asked.html:
+        return document
+    async with pool.acquire() as connection:
+        compressed = await store.get_html(connection, asked.document_id)
+    html = await asyncio.to_thread(_text, compressed) if compressed else None
+    return fitting(document.model_copy(update={"html": html}))
+
+
+def _text(compressed: bytes) -> str:
+    return zlib.decompress(compressed).decode()
 
 
 async def get_documents(pool: Pool, asked: DocumentsGet) -> StoredDocuments:

@@ -8,6 +8,7 @@ import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 from tallyho_contracts.crawls import CrawlOptions
 
 from crawler import urls
+from crawler.traps import is_trap
 
 
 class Searches(Protocol):
@@ -35,7 +36,7 @@ class Scope:
     def refusal(self, url: str, depth: int, *, found_on: str | None = None) -> str | None:
         """Return why a URL found on a page (or by a redirect, which counts as found nowhere) is not followed, or None.
 
-        Reasons are "depth", "off_site", "not_below", "excluded" and "not_included".
+        Reasons are "depth", "off_site", "not_below", "excluded", "not_included" and "trap".
         """
         if self.options.max_depth is not None and depth > self.options.max_depth:
             return "depth"
@@ -44,7 +45,9 @@ class Scope:
             return "off_site"
         if self._is_above(url, depth):
             return "not_below"
-        return self._refusal_by_pattern(url, is_outlink=is_elsewhere and self.options.outlinks)
+        if refusal := self._refusal_by_pattern(url, is_outlink=is_elsewhere and self.options.outlinks):
+            return refusal
+        return "trap" if is_trap(url, depth, self.options.max_depth) else None
 
     def _refusal_by_pattern(self, url: str, *, is_outlink: bool) -> str | None:
         searched = urls.path(url) if self.options.match_path else url

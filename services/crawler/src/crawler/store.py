@@ -1,20 +1,38 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
-from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.crawls import CrawlOptions, Render
 from tallyho_contracts.documents import Change, StoredDocument
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
 from crawler import urls
-from crawler.frontier import CrawlJob, FoundPage, Lane, Postponed, QueuedPage, Visit, slot_of
+from crawler.frontier import (
+    CrawlJob,
+    DocumentContent,
+    FoundPage,
+    KeptDocument,
+    KnownDocument,
+    Lane,
+    Postponed,
+    QueuedPage,
+    Visit,
+    slot_of,
+)
 
 SQL = named_sql.load("crawler", "frontier.sql")
+
+# Every query looks up rows by an index, in its order: a plan that reads and sorts whole tables looks cheap while they
+# are small, and is then kept while they grow.
+PLANNER = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "off"
+)
 
 # Each can be large, and most of a long list may not fit into the reply.
 DOCUMENTS_READ_AHEAD = 10
@@ -31,9 +49,11 @@ async def remove_worker(connection: Connection, worker_id: UUID) -> None:
     await connection.execute(SQL["remove_worker"], worker_id)
 
 
-async def claim_lanes(connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int) -> list[Lane]:
-    """Lease the slots of up to `lanes` lanes with due pages."""
-    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin)
+async def claim_lanes(
+    connection: Connection, worker_id: UUID, *, lanes: int, lanes_per_origin: int, render: Render
+) -> list[Lane]:
+    """Lease the slots of up to `lanes` lanes with due pages, of the jobs that want their pages rendered so."""
+    rows = await connection.fetch(SQL["claim_lanes"], worker_id, lanes, lanes_per_origin, render)
     return [
         Lane(
             row["job_id"],
@@ -54,9 +74,45 @@ async def pages_of_lanes(
     for row in await connection.fetch(SQL["pages_of_lanes"], *_lane_columns(lanes), limit):
         lane, queued = pages[row["job_id"], row["origin"], row["slot"]]
         queued.append(
-            QueuedPage(lane, row["depth"], row["seq"], row["page_id"], row["url"], row["redirects"], row["attempts"])
+            QueuedPage(
+                lane,
+                row["depth"],
+                row["seq"],
+                row["page_id"],
+                row["url"],
+                row["redirects"],
+                row["attempts"],
+                row["is_list"],
+            )
         )
     return list(pages.values())
+
+
+async def known_documents(connection: Connection, document_ids: Collection[UUID]) -> dict[UUID, KnownDocument]:
+    """Those of the documents that were saved before, by id."""
+    rows = await connection.fetch(SQL["known_documents"], list(document_ids))
+    return {row["document_id"]: KnownDocument(row["etag"], row["last_modified"], row["made_by"]) for row in rows}
+
+
+async def kept_document(connection: Connection, document_id: UUID) -> KeptDocument | None:
+    """What a document says again that is unchanged, if it is stored."""
+    row = await connection.fetchrow(SQL["kept_document"], document_id)
+    if row is None:
+        return None
+    links, nofollow = (tuple(from_json(row[name])) for name in ("links", "nofollow"))
+    return KeptDocument(row["title"], row["content_hash"], links, nofollow)
+
+
+async def hold_documents(connection: Connection, document_ids: Collection[UUID]) -> set[UUID]:
+    """Keep documents from being deleted until the transaction ends; returns those that exist."""
+    rows = await connection.fetch(SQL["hold_documents"], list(document_ids)) if document_ids else []
+    return {row["document_id"] for row in rows}
+
+
+async def mark_documents_gone(connection: Connection, document_ids: Collection[UUID], *, at: datetime) -> None:
+    """Note that the pages of documents are gone; those that were never saved are ignored."""
+    if document_ids:
+        await connection.execute(SQL["mark_documents_gone"], sorted(document_ids), at)
 
 
 async def reserve_fetch(connection: Connection, origin: str, *, within: float) -> float | None:
@@ -65,9 +121,23 @@ async def reserve_fetch(connection: Connection, origin: str, *, within: float) -
     return wait
 
 
-async def hold_origin(connection: Connection, origin: str, seconds: float) -> None:
-    """Send nothing more to an origin for some time."""
-    await connection.execute(SQL["hold_origin"], origin, timedelta(seconds=seconds))
+async def hold_origin(
+    connection: Connection, origin: str, *, at_least: float, at_most: float, counts_at_once: bool
+) -> float:
+    """Send nothing more to an origin that is too busy, longer each time in a row; returns for how many seconds."""
+    arguments = origin, timedelta(seconds=at_least), int(counts_at_once), at_most
+    seconds: float | None = await connection.fetchval(SQL["hold_origin"], *arguments)
+    return max(0.0, seconds or 0.0)
+
+
+async def calm_origin(connection: Connection, origin: str) -> None:
+    """Note that an origin that was too busy answers again."""
+    await connection.execute(SQL["calm_origin"], origin)
+
+
+async def rest_slot(connection: Connection, lane: Lane, seconds: float) -> None:
+    """Leave the slot of a leased lane unclaimed for some time, once it is given back."""
+    await connection.execute(SQL["rest_slot"], lane.origin, lane.slot, lane.epoch, timedelta(seconds=seconds))
 
 
 async def get_robots(connection: Connection, origin: str) -> tuple[str, str | None] | None:
@@ -118,31 +188,19 @@ async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) ->
 
 async def save_documents(connection: Connection, visits: Sequence[Visit], *, at: datetime) -> dict[UUID, Change]:
     """Save the document of each visit that has one, and note it as its job's; returns what changed, by document id."""
-    saved = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
-    if not saved:
+    of_pages = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
+    if not of_pages:
         return {}
-    rows = {
-        document_id: {
-            "document_id": document_id,
-            "url": page.url,
-            "title": document.title,
-            "content": document.content,
-            "links": document.links,
-            "content_hash": document.content_hash,
-            "status_code": document.status_code,
-            "content_type": document.content_type,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-        }
-        for page, document, document_id in saved
-    }
-    changes = await connection.fetch(SQL["save_documents"], _json(list(rows.values())), at)
-    await connection.execute(
-        SQL["add_job_documents"],
-        [page.lane.job_id for page, _, _ in saved],
-        [document_id for _, _, document_id in saved],
-    )
-    return {row["document_id"]: Change(row["change"]) for row in changes}
+    saved = {id_: (page, document) for page, document, id_ in of_pages if isinstance(document, DocumentContent)}
+    kept = {id_ for _, _, id_ in of_pages if id_ not in saved}
+    rows = [_saved(id_, page, document) for id_, (page, document) in saved.items()]
+    changes = await connection.fetch(SQL["save_documents"], _json(rows), at) if rows else []
+    if kept:
+        await connection.execute(SQL["keep_documents"], sorted(kept), at)
+    job_ids, document_ids = [page.lane.job_id for page, _, _ in of_pages], [id_ for _, _, id_ in of_pages]
+    await connection.execute(SQL["add_job_documents"], job_ids, document_ids)
+    unchanged = dict.fromkeys(kept, Change.UNCHANGED)
+    return unchanged | {row["document_id"]: Change(row["change"]) for row in changes}
 
 
 async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
@@ -155,8 +213,14 @@ async def get_documents(
 ) -> AsyncGenerator[tuple[int, StoredDocument]]:
     """The stored ones of these documents in their order, each with its index, read as they are taken."""
     async for row in connection.cursor(SQL["get_documents"], document_ids, prefetch=DOCUMENTS_READ_AHEAD):
-        fields = dict(row) | {"links": from_json(row["links"])}
+        fields = dict(row) | {"links": from_json(row["links"]), "metadata": from_json(row["metadata"])}
         yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
+
+
+async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
+    """The compressed source of a document; None where it was not kept."""
+    html: bytes | None = await connection.fetchval(SQL["get_html"], document_id)
+    return html
 
 
 async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
@@ -171,9 +235,15 @@ async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list
     """Take the URLs of a job that have waited longest for a place in its budget."""
     rows = await connection.fetch(SQL["take_waiting"], job_id, limit)
     return [
-        FoundPage(job_id, row["page_id"], row["url"], row["depth"], row["redirects"])
+        FoundPage(job_id, row["page_id"], row["url"], row["depth"], row["redirects"], row["is_list"])
         for row in sorted(rows, key=lambda row: row["seq"])
     ]
+
+
+async def count_waiting(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """How many URLs of a job wait for a place, counted up to `limit`."""
+    waiting: int = await connection.fetchval(SQL["count_waiting"], job_id, limit)
+    return waiting
 
 
 async def add_waiting(connection: Connection, pages: Sequence[FoundPage]) -> None:
@@ -252,6 +322,41 @@ async def forget_waiting(connection: Connection, job_id: UUID) -> None:
     await connection.execute(SQL["forget_waiting"], job_id)
 
 
+async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:
+    """Make a job one that is never started again, and that is to be forgotten."""
+    await connection.execute(SQL["delete_job"], job_id, revision)
+
+
+async def lock_remains(connection: Connection) -> UUID | None:
+    """Lock a deleted job that still has rows; None when there is none."""
+    job_id: UUID | None = await connection.fetchval(SQL["lock_remains"])
+    return job_id
+
+
+async def forget_documents(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Take up to `limit` documents from a job, and delete those that no other job has; returns how many it lost."""
+    taken = [row["document_id"] for row in await connection.fetch(SQL["forget_job_documents"], job_id, limit)]
+    if taken:
+        await connection.execute(SQL["lock_documents"], taken)
+        await connection.execute(SQL["delete_orphans"], taken)
+    return len(taken)
+
+
+async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Forget up to `limit` URLs of a job in each table that has some; returns how many."""
+    done = [
+        await connection.execute(SQL[query], job_id, limit)
+        for query in ("cancel_pages", "forget_waiting_urls", "forget_seen")
+    ]
+    return sum(int(status.rpartition(" ")[2]) for status in done)
+
+
+async def mark_deleted(connection: Connection, job_id: UUID) -> None:
+    """Remember that nothing is left of a deleted job but its row."""
+    await connection.execute(SQL["forget_waiting"], job_id)
+    await connection.execute(SQL["mark_deleted"], job_id)
+
+
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:
     return [lane.job_id for lane in lanes], [lane.origin for lane in lanes], [lane.slot for lane in lanes]
 
@@ -276,6 +381,28 @@ def _found(position: int, page: FoundPage) -> dict[str, Any]:
         "url": page.url,
         "depth": page.depth,
         "redirects": page.redirects,
+        "is_list": page.is_list,
+    }
+
+
+def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Mapping[str, object]:
+    return {
+        "document_id": document_id,
+        "url": page.url,
+        "title": document.title,
+        "content": document.content,
+        "links": document.links,
+        "nofollow": document.nofollow,
+        "content_hash": document.content_hash,
+        "status_code": document.status_code,
+        "content_type": document.content_type,
+        "etag": document.etag,
+        "last_modified": document.last_modified,
+        "description": document.description,
+        "language": document.language,
+        "metadata": document.metadata,
+        "html": None if document.html is None else b64encode(document.html).decode(),
+        "made_by": document.made_by,
     }
 
 

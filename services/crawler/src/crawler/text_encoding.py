@@ -1,68 +1,107 @@
-"""Bytes to text, the way browsers choose the encoding, except that undeclared text is tried as UTF-8 first."""
+"""Bytes to text as browsers do it, except that undeclared text is tried as UTF-8 before windows-1252.
 
+The labels are those of the WHATWG Encoding Standard. A byte order mark wins over the Content-Type, and that over what
+the page declares (`meta_charset.py`). docs/crawling.md tells how far the decoders agree with the standard.
+"""
+
+import codecs
 import re
+from functools import cache
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';>]+)", re.IGNORECASE)
-_META_CHARSET = re.compile(rb"<meta[^>]{1,500}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_PRESCAN = 1024  # where the standard stops looking for <meta charset>
-# Labels mean what browsers take them for: the superset that pages really use.
-_SUPERSETS = {
-    "ascii": "cp1252",
-    "us-ascii": "cp1252",
-    "latin1": "cp1252",
-    "iso-8859-1": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso-8859-9": "cp1254",
-    "iso-8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "big5": "big5hkscs",
-    "shift_jis": "cp932",
-    "shift-jis": "cp932",
-    "sjis": "cp932",
-    "x-sjis": "cp932",
-    "euc-kr": "cp949",
-    "ks_c_5601-1987": "cp949",
-    "macintosh": "mac-roman",
-    "utf8": "utf-8",
-    "utf-16": "utf-16-le",
-}
-# Of Python's codecs, those that a page may name; others (utf-7, unicode_escape, idna) are no encodings of the web.
-_ALLOWED = re.compile(
-    r"utf-8|utf-16-?[lb]e|windows-(?:874|125[0-8])|cp(?:874|932|949|125[0-8]|866)|ibm866|iso-8859-(?:[2-8]|1[03-6])"
-    r"|koi8-[ru]|mac-(?:roman|cyrillic)|gb18030|big5hkscs|euc-jp|iso-2022-jp"
-)
+import webencodings
+
+from crawler.meta_charset import declared_label
+
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be"))
+_CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)|'([^']*)|([^\s\"';]+))", re.IGNORECASE)
+_WINDOWS = re.compile(r"windows-\d+")
+_C1_CONTROLS = range(0x80, 0xA0)
+# Python's codecs map these as the bodies that registered the encodings do, the standard as Windows does.
+_JAPANESE = str.maketrans("\u301c\u2016\u2212\xa2\xa3\xac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2")
+_CORRECTIONS = {"euc-jp": _JAPANESE, "iso-2022-jp": _JAPANESE, "koi8-u": str.maketrans("╝╬", "ўЎ")}
+_EUC_JP_BYTES = range(0xA1, 0xFF)
 
 
 def decode(body: bytes, content_type: str) -> str:
-    """Decode a body by its byte order mark, its Content-Type, its <meta charset>, else as UTF-8 or windows-1252.
+    """Decode a body by the value of its Content-Type header and by what it says itself.
 
     Never fails: what can't be decoded becomes U+FFFD, and so does NUL.
     """
-    for bom, bom_encoding in _BOMS:
+    body, encoding = _encoding(body, content_type)
+    return _decoded(body, encoding).replace("\0", "\ufffd")
+
+
+def encoding_name(body: bytes, content_type: str) -> str:
+    """Return the name of the encoding that `decode` uses, as the standard has it, in lower case."""
+    return _encoding(body, content_type)[1]
+
+
+def _encoding(body: bytes, content_type: str) -> tuple[bytes, str]:
+    """Return the body without its byte order mark, and the name of its encoding."""
+    for bom, name in _BOMS:
         if body.startswith(bom):
-            return _decoded(body[len(bom) :], bom_encoding)
-    declared = _CHARSET.search(content_type)
-    encoding: str | None = _codec(declared[1]) if declared else None
-    if encoding is None and (meta := _META_CHARSET.search(body, 0, _PRESCAN)):
-        encoding = _codec(meta[1].decode("ascii", "replace"))
-        if encoding and encoding.startswith("utf-16"):
-            encoding = "utf-8"  # a <meta> that could be read is not UTF-16
-    if encoding is None:
-        try:
-            return body.decode("utf-8").replace("\0", "\ufffd")
-        except UnicodeDecodeError:
-            encoding = "cp1252"
-    return _decoded(body, encoding)
+            return body[len(bom) :], name
+    header = _CHARSET.search(content_type)
+    label = next(filter(None, header.groups()), "") if header else ""
+    encoding = webencodings.lookup(label) or webencodings.lookup(declared_label(body))
+    if encoding is not None:
+        return body, encoding.name
+    return body, "utf-8" if _is_utf_8(body) else "windows-1252"
 
 
-def _codec(label: str) -> str | None:
-    name = label.strip().lower()
-    name = _SUPERSETS.get(name, name)
-    return name if _ALLOWED.fullmatch(name) else None
+def _is_utf_8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _decoded(body: bytes, encoding: str) -> str:
-    return body.decode(encoding, "replace").replace("\0", "\ufffd")
+def _decoded(body: bytes, name: str) -> str:
+    if name == "replacement":  # of encodings that are dangerous to decode the standard lets nothing be seen
+        return "\ufffd" if body else ""
+    if _WINDOWS.fullmatch(name):
+        return codecs.charmap_decode(body, "replace", _windows_table(name))[0]
+    if name == "euc-jp":
+        text = body.decode("euc-jp", _NEC_CHARACTERS)
+    else:
+        decoder = "gb18030" if name == "gbk" else name
+        text = _codec(decoder).decode(body, "replace")[0]
+    return text.translate(_CORRECTIONS[name]) if name in _CORRECTIONS else text
+
+
+def _codec(name: str) -> codecs.CodecInfo:
+    encoding = webencodings.lookup(name)
+    assert encoding is not None, "every name comes from there"
+    return encoding.codec_info
+
+
+@cache
+def _windows_table(name: str) -> str:
+    """Return what each byte means: where Python's codec has no character, the standard has a control."""
+    codec = _codec(name)
+    characters = [codec.decode(bytes([byte]), "replace")[0] for byte in range(256)]
+    for byte in _C1_CONTROLS:
+        if characters[byte] == "\ufffd":
+            characters[byte] = chr(byte)
+    if name == "windows-1255":
+        characters[0xCA] = "\u05ba"  # Windows knows it, Python does not
+    return "".join(characters)
+
+
+def _nec_character(error: UnicodeError) -> tuple[str, int]:
+    """Decode two bytes of EUC-JP that Python does not know: NEC's characters, such as a number in a circle."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    pair = error.object[error.start : error.start + 2]
+    if len(pair) < 2 or not all(byte in _EUC_JP_BYTES for byte in pair):
+        return "\ufffd", error.end
+    row, cell = divmod(pair[0] - 0xA1, 2), pair[1] - 0xA1
+    # The same place in the table of characters, as Shift_JIS writes it.
+    lead = row[0] + (0x81 if row[0] < 31 else 0xC1)
+    trail = cell + (0x9F if row[1] else 0x40 + (cell >= 63))
+    return bytes((lead, trail)).decode("cp932", "replace"), error.start + 2
+
+
+_NEC_CHARACTERS = "crawler-nec-characters"
+codecs.register_error(_NEC_CHARACTERS, _nec_character)

@@ -1,10 +1,18 @@
 """URLs by the WHATWG standard: one canonical spelling and one identity for each page."""
 
+import re
+from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import ada_url
 
 MAX_LENGTH = 2048
+_USERINFO = re.compile(r"//[^/?#\\]*@")
+_SECRET = re.compile(
+    r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
+    r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
+    re.IGNORECASE,
+)
 # Parameters that say where a visitor came from, and change nothing of the page; they and any `utm_…`.
 TRACKING = frozenset(
     ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "_ga", "_gl"),  # Google
@@ -70,6 +78,7 @@ def path(url: str) -> str:
     return url[url.index("/", url.index("://") + 3) :].partition("?")[0]
 
 
+@lru_cache(maxsize=20_000)
 def page_id(job_id: UUID, url: str) -> UUID:
     """Return the id of a page of a job: the same wherever the page is found again."""
     return uuid5(job_id, url)
@@ -78,6 +87,11 @@ def page_id(job_id: UUID, url: str) -> UUID:
 def document_id(url: str) -> UUID:
     """Return the id of the document at a canonical URL: the same in every job."""
     return uuid5(NAMESPACE_URL, url)
+
+
+def redacted(url: str) -> str:
+    """Return a URL, or what was meant to be one, as it may be logged: without credentials and values of secrets."""
+    return _SECRET.sub(r"\1***", _USERINFO.sub("//", url))
 
 
 def _without_secrets(href: str) -> str | None:

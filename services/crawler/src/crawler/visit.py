@@ -2,33 +2,59 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from time import monotonic
+from typing import Protocol
 
+from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
+from tallyho_postgres.pool import Pool
 
-from crawler.extract import Extracted, extract, to_markdown
-from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result, Skipped
+from crawler import store
+from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
+from crawler.isolation import IsolatedParser, ParsingFailedError
 from crawler.links import PageLinks
+from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
-from crawler.robots import product_token
+from crawler.robots import Robots, product_token
 from crawler.robots_tags import PageRules, page_rules
-from crawler.urls import site
+from crawler.sitemaps import MAX_BYTES as MAX_LIST_BYTES
+from crawler.sitemaps import read_list
+from crawler.urls import document_id, site
 
-# Larger bodies are parsed in a thread: the loop must go on answering.
-PARSE_INLINE_BYTES = 256 * 1024
 # A page that leads on so soon is a redirect; one that leaves more time is meant to be read.
 INSTANT_SECONDS = 1
+LISTS_AT_ONCE = 3
+# What decides what is kept of a page, besides the page; the number is that of the extraction itself.
+_MADE_BY = ("markdown", "keep_html", "robots_tags", "canonical")
+_EXTRACTION = 1
+_NO_SUCH_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+
+
+class FetchesPages(Protocol):
+    """A `Fetcher` or a `Renderer`."""
+
+    user_agent: str
+
+    async def fetch(self, url: str) -> Result: ...
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """What a visit needs."""
+    """What a visit needs. `pages` fetches pages, `fetcher` everything else."""
 
+    pool: Pool
     fetcher: Fetcher
+    pages: FetchesPages
     politeness: Politeness
+    parser: IsolatedParser
     max_attempts: int
+    # A list can take 50 MB.
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
 
     async def visit(self, page: QueuedPage) -> Visit | Postponed | None:
         """Visit a page; None when its origin's turn is too far off, and the page stays as it is."""
@@ -36,14 +62,50 @@ class Visitor:
             robots = await self.politeness.robots(page.lane.origin)
         except OriginUnreachableError as error:
             return self._failed(page, error.failed)
-        if not robots.allows(page.url):
-            return Visit(page, Outcome.SKIPPED, "robots")
-        if not await self.politeness.turn(page.lane.origin, robots):
-            return None
-        return await self._ended(page, await self.fetcher.fetch(page.url))
+        visit = await self._allowed(page, robots) if robots.allows(page.url) else Visit(page, Outcome.SKIPPED, "robots")
+        if isinstance(visit, Visit) and page.depth == 0 and page.lane.options.sitemap != "skip" and not page.is_list:
+            return replace(visit, lists=robots.sitemaps or (f"{page.lane.origin}/sitemap.xml",))
+        return visit
 
-    async def _ended(self, page: QueuedPage, result: Result) -> Visit | Postponed:
+    async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:
+        if not await self.politeness.turn(page.lane, robots):
+            return None
+        if page.is_list:
+            async with self._reading:
+                return await self._ended(page, await self._fetched(page))
+        return await self._ended(page, await self._fetched(page))
+
+    async def _fetched(self, page: QueuedPage) -> Result | NotModified:
+        started = monotonic()
+        result = await self._fetch(page)
+        await self.politeness.answered(page.lane, result, monotonic() - started)
+        return result
+
+    async def _fetch(self, page: QueuedPage) -> Result | NotModified:
+        if page.is_list:
+            return await self.fetcher.fetch(page.url, first_bytes=MAX_LIST_BYTES)
+        known, options = page.known, page.lane.options
+        # What a page's scripts make of it, its validators don't tell.
+        is_rendered = options.render != "none"
+        if is_rendered or known is None or not options.revalidate or known.made_by != made_by(options):
+            return await self.pages.fetch(page.url)
+        return await self.fetcher.fetch_if_modified(page.url, etag=known.etag, last_modified=known.last_modified)
+
+    async def _kept(self, page: QueuedPage) -> Visit | Postponed:
+        async with self.pool.acquire() as connection:
+            kept = await store.kept_document(connection, document_id(page.url))
+        if kept is None:
+            return Postponed(page, 0.0, "document_deleted")
+        return Visit(page, Outcome.COMPLETED, status_code=HTTPStatus.NOT_MODIFIED, document=kept)
+
+    async def _ended(  # noqa: PLR0911  # one line for each end
+        self, page: QueuedPage, result: Result | NotModified
+    ) -> Visit | Postponed:
         match result:
+            case NotModified():
+                return await self._kept(page)
+            case Fetched() if page.is_list:
+                return await self._read_list(page, result)
             case Fetched():
                 return await self._read(page, result)
             case Redirected(status, target) if page.redirects < MAX_REDIRECTS:
@@ -52,10 +114,16 @@ class Visitor:
                 return Visit(page, Outcome.FAILED, "too_many_redirects", status)
             case Skipped(reason, status):
                 return Visit(page, Outcome.SKIPPED, reason, status)
+            case Failed(status=status) if status in _NO_SUCH_PAGE and (page.is_list or page.known):
+                return Visit(page, Outcome.SKIPPED, "no_list" if page.is_list else "gone", status)
             case Failed():
-                if result.retry_after:
-                    await self.politeness.hold(page.lane.origin, result.retry_after)
                 return self._failed(page, result)
+
+    async def _read_list(self, page: QueuedPage, fetched: Fetched) -> Visit:
+        entries = await asyncio.to_thread(read_list, fetched.body, page.url)
+        if entries is None:
+            return Visit(page, Outcome.SKIPPED, "no_list", fetched.status)
+        return Visit(page, Outcome.SKIPPED, "list", fetched.status, listed=tuple(entries))
 
     def _failed(self, page: QueuedPage, failed: Failed) -> Visit | Postponed:
         delay = next_attempt(failed, page.attempts + 1, self.max_attempts, random.random())  # noqa: S311  # jitter
@@ -65,8 +133,11 @@ class Visitor:
 
     async def _read(self, page: QueuedPage, fetched: Fetched) -> Visit:
         options = page.lane.options
-        extracted = await self._extracted(page, fetched)
-        found = extracted.links
+        try:
+            parsed = await self._parsed(page, fetched)
+        except ParsingFailedError as error:
+            return Visit(page, Outcome.FAILED, error.reason, fetched.status)
+        found = parsed.links
         rules = PageRules()
         if options.robots_tags:
             rules = page_rules(product_token(self.fetcher.user_agent), found.robots, fetched.robots_tags)
@@ -77,29 +148,39 @@ class Visitor:
         if rules.noindex:
             return Visit(page, Outcome.SKIPPED, "noindex", fetched.status, links=Links(found.urls, nofollow))
         document = DocumentContent(
-            title=extracted.title,
-            content=await self._content(page, extracted),
+            title=parsed.title,
+            content=parsed.content,
             links=found.urls,
-            content_hash=extracted.content_hash,
+            content_hash=parsed.content_hash,
             status_code=fetched.status,
             content_type=fetched.content_type.replace("\0", ""),
             etag=fetched.etag,
             last_modified=fetched.last_modified,
+            description=parsed.description,
+            language=parsed.language,
+            metadata=parsed.metadata,
+            html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
             nofollow=tuple(nofollow),
+            made_by=made_by(options),
         )
         return Visit(page, Outcome.COMPLETED, status_code=fetched.status, document=document)
 
-    async def _extracted(self, page: QueuedPage, fetched: Fetched) -> Extracted:
-        keep_html = page.lane.options.markdown
-        arguments = fetched.body, fetched.content_type, page.url
-        if len(fetched.body) > PARSE_INLINE_BYTES:
-            return await asyncio.to_thread(extract, *arguments, keep_html=keep_html)
-        return extract(*arguments, keep_html=keep_html)
+    async def _parsed(self, page: QueuedPage, fetched: Fetched) -> Parsed:
+        options = page.lane.options
+        to_parse = ToParse(
+            fetched.body, fetched.content_type, page.url, markdown=options.markdown, keep_html=options.keep_html
+        )
+        if not to_parse.is_light:
+            return await self.parser.parse(to_parse)
+        kept = read(to_parse)
+        if not kept.main and not to_parse.keep_html:
+            return finish(to_parse, kept)
+        return await asyncio.to_thread(finish, to_parse, kept)
 
-    async def _content(self, page: QueuedPage, extracted: Extracted) -> str:
-        if not extracted.html:
-            return extracted.text
-        return await asyncio.to_thread(to_markdown, extracted.html, url=page.url, otherwise=extracted.text)
+
+def made_by(options: CrawlOptions) -> str:
+    """Name the rules by which content is made from a page."""
+    return " ".join([str(_EXTRACTION), options.render, *(name for name in _MADE_BY if getattr(options, name))])
 
 
 def elsewhere(page: QueuedPage, found: PageLinks) -> tuple[str, str] | None:

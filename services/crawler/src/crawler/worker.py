@@ -21,6 +21,8 @@ from crawler import metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
+from crawler.listing import add_listed
+from crawler.urls import redacted
 from crawler.visit import Visitor
 
 log = logging.getLogger(__name__)
@@ -140,7 +142,7 @@ class Worker:
 
     async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
         """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
-        attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": page.url}
+        attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": redacted(page.url)}
         span = tracer.start_span("crawl page", attributes=attributes, start_time=claimed_ns)
         with use_span(span, end_on_exit=True), tracer.start_as_current_span("visit page"):
             done = await self._visit(page)
@@ -150,10 +152,11 @@ class Worker:
     async def _visit(self, page: QueuedPage) -> Visit | Postponed | None:
         try:
             with metrics.VISIT_SECONDS.time():
-                return await self.visitor.visit(page)
+                done = await self.visitor.visit(page)
+            return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
         except Exception as error:
             if is_transient(error):
-                log.warning("a page is left for later job=%s url=%s error=%s", page.lane.job_id, page.url, error)
+                log.warning("a page is left for later job=%s page=%s error=%s", page.lane.job_id, page.page_id, error)
                 return None
             log.exception("a page could not be visited job=%s page=%s", page.lane.job_id, page.page_id)
             return Visit(page, Outcome.FAILED, "internal_error")

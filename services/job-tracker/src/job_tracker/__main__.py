@@ -24,6 +24,7 @@ from tallyho_process import run_process, spare_the_collector, stop_on_signal, st
 from tallyho_process.health import Health
 from tallyho_process.traces import tracing
 
+from job_tracker import deletion
 from job_tracker.commands import SOURCE
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
@@ -73,6 +74,7 @@ async def run() -> None:
                 outgoing.create_task(logs.run(published))
                 async with asyncio.TaskGroup() as incoming:
                     incoming.create_task(consumer.run())
+                    incoming.create_task(deletion.run(deps, settings.retention_days, stop))
                     incoming.create_task(lines.run())
                     incoming.create_task(watch(deps, settings.silence_seconds, stop))
                     incoming.create_task(

@@ -34,6 +34,16 @@ class Batch:
     crawler_pages: dict[UUID, int] = field(default_factory=dict)
     job_ids: set[UUID] = field(default_factory=set)
 
+    def without(self, job_ids: set[UUID]) -> "Batch":
+        """What it says of all other jobs."""
+        return Batch(
+            documents={key: row for key, row in self.documents.items() if key[0] not in job_ids},
+            pages={key: row for key, row in self.pages.items() if key[0] not in job_ids},
+            started=self.started - job_ids,
+            crawler_pages={job_id: pages for job_id, pages in self.crawler_pages.items() if job_id not in job_ids},
+            job_ids=self.job_ids - job_ids,
+        )
+
 
 def reduce_events(events: Sequence[Message]) -> Batch:
     """Reduce the data of events, in any order and any number of copies, to one `Batch`."""

@@ -24,6 +24,9 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
     now = deps.now()
     async with deps.pool.acquire() as connection, connection.transaction():
         jobs = await store.lock_jobs(connection, batch.job_ids)
+        if deleted := {job_id for job_id, job in jobs.items() if job.deleted_at}:
+            jobs = {job_id: job for job_id, job in jobs.items() if job_id not in deleted}
+            batch = batch.without(deleted)
         counted = await store.add_documents(connection, batch.documents)
         pages = await store.advance_pages(connection, batch.pages, at=now)
         steps = [

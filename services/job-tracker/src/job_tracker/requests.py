@@ -13,6 +13,7 @@ from tallyho_contracts.jobs import (
     JobCancel,
     JobCreate,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobPause,
@@ -31,9 +32,10 @@ from tallyho_postgres import outbox
 
 from job_tracker import store
 from job_tracker.commands import crawl_command
+from job_tracker.deletion import delete_job
 from job_tracker.deps import Deps
 from job_tracker.handlers import cancels, explained, tell
-from job_tracker.rules import Tally, job_state, job_view, state_after, waits_for
+from job_tracker.rules import Tally, counted, job_state, job_view, state_after, waits_for
 
 # Enough for a curve of a page's width.
 SUMMARY_STEPS = 60
@@ -51,6 +53,8 @@ async def answer(deps: Deps, event: AnyEvent) -> Message:
             reply = await steer(deps, job_id, JobStatus.PAUSED, CrawlPause)
         case JobResume(job_id=job_id):
             reply = await steer(deps, job_id, JobStatus.RUNNING, CrawlResume)
+        case JobDelete(job_id=job_id):
+            reply = await delete_job(deps, job_id)
         case JobGet(job_id=job_id):
             reply = await get_job(deps, job_id)
         case JobSummaryQuery(job_id=job_id):
@@ -98,7 +102,7 @@ async def create_job(deps: Deps, request: JobCreate) -> JobCreated:
         await outbox.add(connection, commands)
     deps.relay.offer(commands)
     deps.progress.announce([job])
-    deps.say(job.job_id, LogLevel.INFO, f"submitted with {len(job.seeds)} seeds")
+    deps.say(job.job_id, LogLevel.INFO, f"submitted with {counted(len(job.seeds), 'seed')}")
     return JobCreated(job=job_view(job), created=True)
 
 

@@ -68,6 +68,7 @@ class Job:
     updated_at: datetime
     error: str | None
     stalled_since: datetime | None = None
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def status_line(before: Job, after: Job) -> tuple[LogLevel, str] | None:
     """What people who watch are told of a job that has another status; nothing if it has not."""
     if before.status is after.status:
         return None
-    result = f"{after.document_count} documents, {after.pages.total} pages"
+    result = f"{counted(after.document_count, 'document')}, {counted(after.pages.total, 'page')}"
     match after.status:
         case JobStatus.RUNNING:
             return LogLevel.INFO, "resumed" if before.status is JobStatus.PAUSED else "started"
@@ -155,6 +156,11 @@ def status_line(before: Job, after: Job) -> tuple[LogLevel, str] | None:
             return LogLevel.ERROR, f"cancelling: {after.error}"
         case _:
             return LogLevel.INFO, str(after.status)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of them, in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def job_state(job: Job) -> JobState:
@@ -202,6 +208,7 @@ def _state_fields(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "error": job.error,
         "stalled_since": job.stalled_since,
+        "deleted_at": job.deleted_at,
     }
 
 

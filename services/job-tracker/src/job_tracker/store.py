@@ -229,6 +229,35 @@ async def mark_announced(connection: Connection, job_ids: Collection[UUID]) -> N
     await connection.execute(SQL["mark_announced"], list(job_ids))
 
 
+async def mark_deleted(connection: Connection, job_id: UUID, *, at: datetime) -> int:
+    """Make a locked job one that is listed nowhere; returns its new revision."""
+    revision: int = await connection.fetchval(SQL["mark_deleted"], job_id, at)
+    return revision
+
+
+async def ended_jobs(connection: Connection, *, before: datetime, limit: int) -> list[UUID]:
+    """The jobs that ended before a time, those that ended first."""
+    return [row["job_id"] for row in await connection.fetch(SQL["ended_jobs"], before, limit)]
+
+
+async def lock_remains(connection: Connection) -> UUID | None:
+    """Lock the deleted job whose turn it is to lose some of its rows; None when there is none."""
+    job_id: UUID | None = await connection.fetchval(SQL["lock_remains"])
+    return job_id
+
+
+async def delete_rows(connection: Connection, job_id: UUID, *, limit: int) -> int:
+    """Delete up to `limit` rows of a job in each table that has some; returns how many it were."""
+    queries = ("delete_pages", "delete_documents", "delete_log_lines")
+    done = [await connection.execute(SQL[query], job_id, limit) for query in queries]
+    return sum(int(status.rpartition(" ")[2]) for status in done)
+
+
+async def mark_gone(connection: Connection, job_id: UUID) -> None:
+    """Remember that nothing is left of a deleted job but its row."""
+    await connection.execute(SQL["mark_gone"], job_id)
+
+
 def _json(value: Any) -> str:
     return to_json(value).decode()
 
@@ -253,6 +282,7 @@ def _job(row: asyncpg.Record) -> Job:
         updated_at=row["updated_at"],
         error=row["error"],
         stalled_since=row["stalled_since"],
+        deleted_at=row["deleted_at"],
     )
 
 

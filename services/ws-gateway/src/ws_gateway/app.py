@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ws_gateway import access, asyncapi, events, firecrawl_api, firecrawl_watch, http_api, openapi, sockets
 from ws_gateway.access import ACCESS, Access, check_access
+from ws_gateway.broadcast import Broadcast
 from ws_gateway.clients import FLUSH_SECONDS
 from ws_gateway.crowds import Crowds
 from ws_gateway.deps import DEPS, Deps, Hear
@@ -93,7 +94,7 @@ def build_app(
         limits=options.limits,
         places=Places(options.limits),
         flush_seconds=options.flush_seconds,
-        crowds=Crowds(hub, phases, options.flush_seconds),
+        crowds=Crowds(hub, phases, options.flush_seconds, lambda members: Broadcast(members).write),
         phases=phases,
     )
     app[READINESS] = readiness

@@ -10,7 +10,7 @@ from tallyho_contracts.jobs import JobState
 from ws_gateway import frames
 from ws_gateway.metrics import FRAMES_DROPPED
 
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS = 0.05
 # Of what can't be replaced by something newer: items and log lines.
 MAX_QUEUED_BYTES = 256 * 1024
 

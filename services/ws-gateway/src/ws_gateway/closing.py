@@ -23,7 +23,8 @@ class Closing:
 
 
 FAILED = Closing(1011, "internal error", (500, 5_000))
-RESTARTING = Closing(1012, "restarting", (500, 5_000))
+# All are back within five seconds.
+RESTARTING = Closing(1012, "restarting", (500, 4_000))
 ABUSE = Closing(4400, "too many frames that can't be used")
 UNAUTHORIZED = Closing(4401, "a valid key or ticket is needed")
 EXPIRED = Closing(4401, "the key has expired")

@@ -7,6 +7,7 @@ import socket
 import struct
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from aiohttp import WSMsgType, web
 
@@ -28,6 +29,14 @@ HURRY_SECONDS = 0.02
 STALLED_SECONDS = 20.0
 PING_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
+
+
+class Wire(NamedTuple):
+    """A connection's socket, and who else writes to it."""
+
+    fd: int
+    transport: asyncio.Transport
+    ws: web.WebSocketResponse
 
 
 class Connection:
@@ -101,6 +110,12 @@ class Connection:
             self._room.clear()
             await self._room.wait()
 
+    @property
+    def wire(self) -> Wire:
+        """What is needed to write to its socket, which must be a plain one."""
+        assert self._fd is not None
+        return Wire(self._fd, self._transport, self._ws)
+
     def expect_acks(self, window: int) -> None:
         """From now on, be at most so many frames ahead of what the client has acknowledged."""
         self._ack_window = window
@@ -109,18 +124,31 @@ class Connection:
     def settle(self) -> None:
         """The client has said nothing for a while, or that it follows every job: it is one of many, if that is all."""
         self._hub.settle(self.client)
-        if is_one_of_many(self.client) and self._ack_window is None and not self._closing:
+        is_plain = self._fd is not None and self._ack_window is None
+        if is_plain and is_one_of_many(self.client) and not self._closing:
             self._crowds.enter(self)
 
     def write(self, data: bytes, frames: int) -> bool:
         """Send frames that many are sent; false if it has not taken enough of what was sent before."""
-        if self._closing or self._ws.closed or self._transport.is_closing():
+        transport = self._transport
+        if self._closing or transport.is_closing() or self._ws.closed:
             return True  # it is about to leave
-        if (unsent := self._transport.get_write_buffer_size()) > UNSENT_BYTES:
+        if (unsent := transport.get_write_buffer_size()) > UNSENT_BYTES:
             return False
-        self._sent += frames
-        self._send(data, unsent)
+        written = 0
+        if not unsent and self._fd is not None:
+            try:  # straight to the socket, which is a third cheaper
+                written = os.write(self._fd, data)
+            except OSError:  # full, or broken: the transport will notice, too
+                written = 0
+        self.sent(data, frames, written)
         return True
+
+    def sent(self, data: bytes, frames: int, written: int) -> None:
+        """So many bytes of these frames have been written to the socket; the rest is the transport's to send."""
+        self._sent += frames
+        if written != len(data):
+            self._transport.write(data[written:])
 
     def acknowledge(self, received: int) -> bool:
         """The client has received so many frames; false if so many were never sent."""
@@ -170,30 +198,17 @@ class Connection:
             self.close(TOO_SLOW)
             return
         room = FRAMES_AT_ONCE if self._ack_window is None else self._ack_window - (self._sent - self._acked)
-        unsent = self._transport.get_write_buffer_size()
-        if room <= 0 or unsent > UNSENT_BYTES:
+        if room <= 0 or self._transport.get_write_buffer_size() > UNSENT_BYTES:
             self._wait_or_close(pace)
             return
         self._stalled_since = None
         if batch := self.client.take(pace, min(room, FRAMES_AT_ONCE)):
-            self._sent += len(batch)
             metrics.FRAMES_SENT.inc(len(batch))
-            self._send(b"".join(batch) if len(batch) > 1 else batch[0], unsent)
+            self.write(b"".join(batch) if len(batch) > 1 else batch[0], len(batch))
         if pace.dirty or self.client.queue:
             self._loop.call_later(TICK_SECONDS, self.flush, pace)
         if self._room is not None:
             self._room.set()
-
-    def _send(self, data: bytes, unsent: int) -> None:
-        """Straight to the socket, which is a third cheaper; what it does not take now is the transport's to send."""
-        written = 0
-        if self._fd is not None and not unsent:
-            try:
-                written = os.write(self._fd, data)
-            except OSError:  # full, or broken: the transport will notice, too
-                written = 0
-        if written < len(data):
-            self._transport.write(data[written:])
 
     def _wait_or_close(self, pace: Pace) -> None:
         """The client has not taken what was written: it gets the newest states once it has, or must resume."""

@@ -5,7 +5,8 @@ wait, not one for each member. Whoever can't take a write falls behind, and foll
 """
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.hub import Hub
@@ -20,19 +21,25 @@ class Member(Protocol):
 
     client: Client
 
-    def write(self, data: bytes, frames: int) -> bool:
-        """Send it; false if it has not taken enough of what was sent before."""
-
     def flush(self, pace: Pace) -> None:
         """Write what is its own."""
+
+
+# Made for some members, writes so many frames to all of them; returns those that have not taken enough of what was sent
+# before.
+WriteToAll = Callable[[bytes, int], Sequence[Member]]
+# Members are of one type; which one, only the composition root knows, hence Any.
+MakeWriter = Callable[[Iterable[Any]], WriteToAll]
 
 
 class Crowd:
     """The clients whose moment is `phase`."""
 
-    def __init__(self, hub: Hub, phase: Phase, interval: float) -> None:
+    def __init__(self, hub: Hub, phase: Phase, interval: float, make_writer: MakeWriter) -> None:
         self._hub = hub
         self._phase = phase
+        self._make_writer = make_writer
+        self._write_to_all: WriteToAll | None = None  # none when members have come or gone
         self._pace = Pace(self._wake, interval)
         self._members: dict[Client, Member] = {}
         self._waiting: dict[Client, Member] = {}
@@ -50,6 +57,7 @@ class Crowd:
         client.crowd = None
         self._waiting.pop(client, None)
         if self._members.pop(client, None):
+            self._write_to_all = None
             self._hub.follow_alone(client, self._pace.dirty.values())
         if not self._members and not self._waiting:
             self._hub.remove_crowd(self._pace)
@@ -73,9 +81,12 @@ class Crowd:
     def _write(self, states: list[Latest]) -> None:
         data = b"".join([latest.frame for latest in states])
         number = len(states)
-        behind = [member for member in self._members.values() if not member.write(data, number)]
+        if self._write_to_all is None:
+            self._write_to_all = self._make_writer(self._members.values())
+        behind = self._write_to_all(data, number)
         FRAMES_SENT.inc(number * (len(self._members) - len(behind)))
         for member in behind:
+            self._write_to_all = None
             self._waiting[member.client] = self._members.pop(member.client)
             self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])
 
@@ -85,14 +96,15 @@ class Crowd:
                 member.flush(client.everything)  # which may end it
             if client in self._waiting and client.everything and not client.everything.dirty:
                 self._members[client] = self._waiting.pop(client)
+                self._write_to_all = None
                 self._hub.follow_together(client)
 
 
 class Crowds:
     """One crowd for each moment of the interval, filled in turn."""
 
-    def __init__(self, hub: Hub, phases: Phases, interval: float) -> None:
-        self._crowds = [Crowd(hub, phase, interval) for phase in phases.all(interval)]
+    def __init__(self, hub: Hub, phases: Phases, interval: float, make_writer: MakeWriter) -> None:
+        self._crowds = [Crowd(hub, phase, interval, make_writer) for phase in phases.all(interval)]
         self._next = 0
 
     def enter(self, member: Member) -> None:

@@ -101,7 +101,7 @@ class CrawlRequest(_Request):
     crawl_entire_domain: bool | None = None
     allow_external_links: bool | None = None
     allow_subdomains: bool | None = None
-    sitemap: Literal["include", "skip", "only"] | None = Field(default=None, description="Can't be only.")
+    sitemap: Literal["include", "skip", "only"] | None = None
     scrape_options: ScrapeOptions | None = None
 
     def to_create(self, job_id: UUID, idempotency_key: str | None) -> JobCreate:
@@ -116,6 +116,7 @@ class CrawlRequest(_Request):
             outlinks=bool(self.allow_external_links),
             subdomains=bool(self.allow_subdomains),
             below=() if self.crawl_entire_domain or folder == "/" else (folder,),
+            sitemap=self.sitemap or "include",
             markdown="markdown" in (self.scrape_options or ScrapeOptions()).format_names,
         )
         name = self.url.partition("://")[2].rstrip("/")[:MAX_NAME]
@@ -125,8 +126,6 @@ class CrawlRequest(_Request):
 def refusals(request: CrawlRequest) -> list[FieldError]:
     """Which options of a request can't be met, and why."""
     found = list(_refusals("", request, _REFUSED, _IGNORED))
-    if request.sitemap == "only":
-        found.append(_not_supported("sitemap", "pages are found by their links"))
     if page := request.scrape_options:
         prefix = "scrapeOptions."
         found += _refusals(prefix, page, _REFUSED_OF_A_PAGE, _IGNORED_OF_A_PAGE)
@@ -170,6 +169,7 @@ def options_of(job: Job) -> dict[str, Any]:
         "includePaths": options.include,
         "excludePaths": options.exclude,
         "regexOnFullURL": not options.match_path,
+        "sitemap": options.sitemap,
         "crawlEntireDomain": not options.below,
         "allowExternalLinks": options.outlinks or not options.same_site,
         "allowSubdomains": options.subdomains,

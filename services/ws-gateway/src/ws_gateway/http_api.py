@@ -22,6 +22,7 @@ from tallyho_contracts.jobs import (
     Job,
     JobCancel,
     JobCreated,
+    JobDelete,
     JobGet,
     JobList,
     JobPause,
@@ -36,6 +37,7 @@ from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentParameters,
     DocumentPath,
     IdempotencyKey,
     JobListParameters,
@@ -69,6 +71,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/jobs", submit_job),
         web.get("/v1/jobs", list_jobs),
         web.get(job, get_job),
+        web.delete(job, delete_job),
         web.get(f"{job}/summary", summarize_job),
         web.get(f"{job}/log", read_log),
         web.post(f"{job}/cancel", cancel_job),
@@ -102,6 +105,13 @@ async def get_job(request: web.Request) -> web.Response:
     """Return a job's state together with what was asked for."""
     query(request, NoParameters)
     job: Job = await request.app[ASK](JobGet(job_id=job_id(request)))
+    return json_response(job)
+
+
+async def delete_job(request: web.Request) -> web.Response:
+    """Delete a job that has ended, and return it as it was; its documents go in the background."""
+    query(request, NoParameters)
+    job: Job = await request.app[ASK](JobDelete(job_id=job_id(request)))
     return json_response(job)
 
 
@@ -168,10 +178,19 @@ async def list_saved_documents(request: web.Request) -> web.Response:
 
 
 async def get_document(request: web.Request) -> web.Response:
-    """Return a document with its content, as the crawler saved it last."""
-    query(request, NoParameters)
-    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request)))
-    return json_response(document)
+    """Return a document with its content, as the crawler saved it last; or the source of its page."""
+    wants_html = query(request, DocumentParameters).format == "html"
+    document: StoredDocument = await request.app[ASK](DocumentGet(document_id=document_id(request), html=wants_html))
+    return _source(document) if wants_html else json_response(document)
+
+
+def _source(document: StoredDocument) -> web.Response:
+    if document.html is None:
+        detail = "The source of this page was not kept: its last crawl did not have the option keep_html."
+        raise ProblemError(HTTPStatus.NOT_FOUND, "html_not_kept", detail)
+    # It is a stranger's page: in a browser it must not run as one of ours.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
+    return web.Response(text=document.html, content_type="text/html", charset="utf-8", headers=headers)
 
 
 async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:

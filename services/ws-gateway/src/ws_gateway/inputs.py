@@ -1,6 +1,6 @@
 """What clients may send over HTTP. Unknown fields are refused, so that a typing error is noticed."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
@@ -27,6 +27,12 @@ def _usable_seed(seed: str, info: ValidationInfo) -> str:
     if not allow_private and is_public_host(url.hostname) is False:
         raise ValueError(f"{url.hostname} is not a public address")
     return seed
+
+
+def _name(seed: str) -> str:
+    """What a job is called after its first seed: a name is seen where a URL's credentials and query must not be."""
+    url = URL(seed)
+    return f"{url.host}{url.pathname}".rstrip("/")[:MAX_NAME]
 
 
 def _compiling_pattern(pattern: str) -> str:
@@ -57,6 +63,7 @@ class SubmittedOptions(CrawlOptions):
 
     include: Patterns = _described("include")
     exclude: Patterns = _described("exclude")
+    url_lists: tuple[Seed, ...] = _described("url_lists")
 
 
 class SubmittedJob(BaseModel):
@@ -73,7 +80,7 @@ class SubmittedJob(BaseModel):
         return JobCreate(
             job_id=job_id,
             idempotency_key=idempotency_key,
-            name=self.name or self.seeds[0].partition("://")[2].rstrip("/")[:MAX_NAME],
+            name=self.name or _name(self.seeds[0]),
             seeds=self.seeds,
             options=CrawlOptions(**self.options.model_dump()),
         )
@@ -97,6 +104,14 @@ class DocumentPath(_Parameters):
     """The document that a path names."""
 
     document_id: UUID
+
+
+class DocumentParameters(_Parameters):
+    """The query of `GET /v1/documents/{document_id}`."""
+
+    format: Literal["json", "html"] = Field(
+        default="json", description="All that is kept, as JSON; or the source of the page, where that was kept."
+    )
 
 
 class JobListParameters(JobsQuery):

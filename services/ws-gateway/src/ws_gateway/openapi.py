@@ -25,6 +25,7 @@ from ws_gateway.firecrawl import (
 from ws_gateway.firecrawl_options import CrawlRequest
 from ws_gateway.inputs import (
     DocumentListParameters,
+    DocumentParameters,
     EventParameters,
     JobListParameters,
     LogParameters,
@@ -65,6 +66,7 @@ OPERATIONS = (
     ),
     Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
     Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
+    Operation("delete", _JOB, "deleteJob", "Delete a job that has ended, for ever", {200: Job}, (404, 409)),
     Operation(
         "get", f"{_JOB}/summary", "summarizeJob", "A job's pages by state and reason, and how its count rose",
         {200: JobSummary}, (404,),
@@ -93,7 +95,7 @@ OPERATIONS = (
     ),
     Operation(
         "get", "/v1/documents/{document_id}", "getDocument", "A document with its content, as it was saved last",
-        {200: StoredDocument}, (404,),
+        {200: StoredDocument}, (404,), query=DocumentParameters,
     ),
     Operation("post", "/v1/tickets", "createTicket", "A pass for one WebSocket or event stream", {201: Ticket}, (409,)),
     Operation(
@@ -206,6 +208,8 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is StoredDocument:
+        content["text/html"] = {"schema": {"type": "string"}}
     if model is JobState:
         content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}

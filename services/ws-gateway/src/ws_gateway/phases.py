@@ -7,32 +7,45 @@ from ws_gateway.clients import Pace
 
 # Fewer moments, with more to write at each, cost less: a core that has slept is slow at first.
 TICK_SECONDS = 0.025
+# While writing takes more than this share of the time, an interval that is shorter than this is as long.
+MOST_OF_THE_TIME = 0.25
+BUSY_SECONDS = 0.1
 
 Flush = Callable[[Pace], None]
 
 
 class Phase:
-    """One moment of an interval: whoever has something to write then. One timer for all of them."""
+    """One moment of an interval: whoever has something to write then. One timer for all of them.
 
-    __slots__ = ("_due", "_interval", "_offset")
+    What writing at a moment may take is `share` seconds; after one that took longer, some moments are left out.
+    """
 
-    def __init__(self, interval: float, offset: float) -> None:
+    __slots__ = ("_due", "_interval", "_offset", "_rests_until", "_share")
+
+    def __init__(self, interval: float, offset: float, share: float) -> None:
         self._interval = interval
         self._offset = offset
+        self._share = share
+        self._rests_until = 0.0
         self._due: list[tuple[Flush, Pace]] = []
 
     def add(self, flush: Flush, pace: Pace) -> None:
         """Flush `pace` at the next such moment."""
         if not self._due:
             loop = asyncio.get_running_loop()
-            now = loop.time()
-            loop.call_at(now + (self._offset - now) % self._interval, self._run)
+            start = max(loop.time(), self._rests_until)
+            loop.call_at(start + (self._offset - start) % self._interval, self._run)
         self._due.append((flush, pace))
 
     def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         due, self._due = self._due, []
         for flush, pace in due:
             flush(pace)
+        is_busy = loop.time() - start > self._share
+        wait = max(BUSY_SECONDS, self._interval) if is_busy else self._interval
+        self._rests_until = start + wait - self._interval / 2  # the first moment after that is the next
 
 
 class Phases:
@@ -52,5 +65,6 @@ class Phases:
         """Every moment of that interval."""
         if interval not in self._phases:
             number = min(100, max(1, round(interval / TICK_SECONDS)))
-            self._phases[interval] = [Phase(interval, interval * place / number) for place in range(number)]
+            share = interval * MOST_OF_THE_TIME / number
+            self._phases[interval] = [Phase(interval, interval * place / number, share) for place in range(number)]
         return self._phases[interval]

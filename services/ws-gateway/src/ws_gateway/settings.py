@@ -50,7 +50,9 @@ class Settings(ProcessSettings):
     origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_words)] = Field(
         default=frozenset(), validation_alias="GATEWAY_ORIGINS", description="Other sites whose pages are let in."
     )
-    flush_ms: int = Field(default=100, ge=20, le=10_000, validation_alias="GATEWAY_FLUSH_MS")
+    flush_ms: int = Field(
+        default=50, ge=20, le=10_000, validation_alias="GATEWAY_FLUSH_MS", description="States go out at most so often."
+    )
     drain_seconds: float = Field(
         default=8, ge=0, le=15, validation_alias="GATEWAY_DRAIN_SECONDS", description="At most, to close WebSockets in."
     )

@@ -14,14 +14,15 @@ DELETE FROM workers WHERE worker_id = $1
 
 -- name: claim_lanes
 -- Lease up to $2 free slots that have due pages of a running job, the job and lane served longest ago first; at one
--- origin not more than $3 for one worker. Returns a row for each lane to serve, with its job's rules.
+-- origin not more than $3 for one worker; only of jobs that want their pages rendered as $4. Returns a row for each lane to serve, with its job's rules.
 WITH due AS (
     SELECT lanes.job_id, lanes.origin, lanes.slot, lanes.served_at
     FROM lanes
     JOIN jobs USING (job_id)
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
-    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND origins.next_fetch_at <= now()
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND jobs.render = $4 AND origins.next_fetch_at <= now()
+        AND slots.rests_until <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
         AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
@@ -51,7 +52,7 @@ FROM chosen JOIN leased USING (origin, slot) JOIN jobs USING (job_id)
 
 -- name: pages_of_lanes
 -- The first $4 pages of each lane that can be fetched now, of the job's present level where it goes level by level.
-SELECT queue.job_id, queue.origin, queue.slot, depth, seq, page_id, url, redirects, attempts
+SELECT queue.job_id, queue.origin, queue.slot, depth, seq, page_id, url, redirects, attempts, is_list
 FROM unnest($1::uuid[], $2::text[], $3::smallint[]) AS lane (job_id, origin, slot)
 JOIN jobs USING (job_id)
 CROSS JOIN LATERAL (
@@ -62,6 +63,26 @@ CROSS JOIN LATERAL (
 ) AS queue
 ORDER BY queue.job_id, queue.origin, queue.slot, depth, seq
 
+-- name: known_documents
+-- What tells whether documents are still as they were saved, of those of $1 that were.
+SELECT document_id, etag, last_modified, made_by FROM documents WHERE document_id = ANY($1::uuid[])
+
+-- name: kept_document
+-- What an unchanged document says again, without its content.
+SELECT title, content_hash, links, nofollow FROM documents WHERE document_id = $1
+
+-- name: hold_documents
+-- Keep documents from being deleted before this transaction ends. Returns those that exist.
+SELECT document_id FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR KEY SHARE
+
+-- name: keep_documents
+-- Note that documents are unchanged, and so not gone.
+UPDATE documents SET saved_at = $2, gone_at = NULL WHERE document_id = ANY($1::uuid[])
+
+-- name: mark_documents_gone
+-- Note that there are no such pages any more; the documents stay.
+UPDATE documents SET gone_at = coalesce(gone_at, $2) WHERE document_id = ANY($1::uuid[])
+
 -- name: reserve_fetch
 -- Reserve the next time at which a request may be sent to an origin with a delay, unless it is more than $2 away.
 -- Returns the seconds to wait; no row when it is too far.
@@ -70,8 +91,31 @@ WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
 RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
 
 -- name: hold_origin
--- Send nothing more to an origin for $2: it said so.
-UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now() + $2::interval) WHERE origin = $1
+-- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
+-- counts if $3 is 1, and $4 seconds are the most. What it answers while it is left alone counts once. Returns for how
+-- many seconds it is left alone.
+WITH known AS (
+    SELECT origin, busy_until > now() AS is_held, CASE
+        WHEN busy_until > now() OR refusals + $3::int = 0 THEN 0
+        ELSE least(2.0 ^ (refusals + $3::int - 1), $4::float8)
+    END AS seconds
+    FROM origins WHERE origin = $1 FOR UPDATE
+), held AS (
+    SELECT origin, is_held, now() + greatest($2::interval, seconds * interval '1 second') AS until FROM known
+)
+UPDATE origins SET
+    refusals = least(CASE WHEN is_held THEN refusals ELSE refusals + 1 END, 20),
+    busy_until = greatest(busy_until, until), next_fetch_at = greatest(next_fetch_at, until)
+FROM held WHERE origins.origin = held.origin
+RETURNING extract(epoch FROM busy_until - now())::float8
+
+-- name: calm_origin
+-- An origin that was too busy answers again.
+UPDATE origins SET refusals = 0 WHERE origin = $1 AND refusals > 0 AND busy_until <= now()
+
+-- name: rest_slot
+-- Leave a slot unclaimed for $4 after a page that took long, if it is still leased under the same epoch.
+UPDATE slots SET rests_until = now() + $4::interval WHERE origin = $1 AND slot = $2 AND epoch = $3
 
 -- name: get_robots
 -- What is known of an origin's robots.txt, while it is fresh.
@@ -114,21 +158,25 @@ WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot =
 -- name: save_documents
 -- Insert documents or update them in place. Returns for each whether it is new, and whether its content changed.
 INSERT INTO documents AS known (
-    document_id, url, title, content, links, content_hash, status_code, content_type, etag, last_modified,
-    created_at, saved_at
+    document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
+    description, language, metadata, html, made_by, created_at, saved_at
 )
 SELECT
-    document_id, url, title, content, links, content_hash, status_code, content_type, etag, last_modified, $2, $2
+    document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
+    description, language, metadata, decode(html, 'base64'), made_by, $2, $2
 FROM jsonb_to_recordset($1::jsonb) AS document (
-    document_id uuid, url text, title text, content text, links jsonb, content_hash text, status_code int,
-    content_type text, etag text, last_modified text
+    document_id uuid, url text, title text, content text, links jsonb, nofollow jsonb, content_hash text,
+    status_code int, content_type text, etag text, last_modified text, description text, language text,
+    metadata jsonb, html text, made_by text
 )
 ORDER BY document_id
 ON CONFLICT (document_id) DO UPDATE SET
     title = excluded.title, content = excluded.content, links = excluded.links,
+    nofollow = excluded.nofollow, made_by = excluded.made_by, gone_at = NULL,
     content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
     content_type = excluded.content_type, etag = excluded.etag, last_modified = excluded.last_modified,
-    saved_at = excluded.saved_at
+    description = excluded.description, language = excluded.language, metadata = excluded.metadata,
+    html = excluded.html, saved_at = excluded.saved_at
 RETURNING
     document_id,
     CASE
@@ -150,10 +198,14 @@ WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_i
 -- The stored ones of the documents $1, in that order; place 1 is the first of $1. Sorted before what is large is read.
 SELECT
     asked.place, documents.document_id, url, title, content, links, content_hash, status_code, content_type, etag,
-    last_modified, created_at, saved_at
+    last_modified, description, language, metadata, created_at, saved_at, gone_at
 FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (document_id, place)
 JOIN documents USING (document_id)
 ORDER BY asked.place
+
+-- name: get_html
+-- The compressed source of a document; null where no job wanted it kept.
+SELECT html FROM documents WHERE document_id = $1
 
 -- name: mark_seen
 -- Remember URLs of jobs. Returns those that were new.
@@ -166,14 +218,18 @@ RETURNING page_id
 -- Take the first $2 URLs of a job that wait for a place in its budget.
 DELETE FROM waiting
 WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
-RETURNING seq, page_id, url, depth, redirects
+RETURNING seq, page_id, url, depth, redirects, is_list
+
+-- name: count_waiting
+-- How many URLs of a job wait, up to $2.
+SELECT count(*) FROM (SELECT FROM waiting WHERE job_id = $1 LIMIT $2) AS waits
 
 -- name: add_waiting
 -- Let URLs wait for a place in their job's budget, in the order given.
-INSERT INTO waiting (job_id, page_id, url, depth, redirects)
-SELECT job_id, page_id, url, depth, redirects
+INSERT INTO waiting (job_id, page_id, url, depth, redirects, is_list)
+SELECT job_id, page_id, url, depth, redirects, is_list
 FROM jsonb_to_recordset($1::jsonb) AS page (
-    position int, job_id uuid, page_id uuid, url text, depth int, redirects smallint
+    position int, job_id uuid, page_id uuid, url text, depth int, redirects smallint, is_list boolean
 ) ORDER BY position
 
 -- name: add_origins
@@ -190,10 +246,11 @@ ON CONFLICT DO NOTHING
 -- name: enqueue_pages
 -- Add pages to the queue and make their lanes due.
 WITH added AS (
-    INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects)
-    SELECT job_id, origin, slot, depth, page_id, url, redirects
+    INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, is_list)
+    SELECT job_id, origin, slot, depth, page_id, url, redirects, is_list
     FROM jsonb_to_recordset($1::jsonb) AS page (
-        position int, job_id uuid, origin text, slot smallint, depth int, page_id uuid, url text, redirects smallint
+        position int, job_id uuid, origin text, slot smallint, depth int, page_id uuid, url text, redirects smallint,
+        is_list boolean
     ) ORDER BY position
     RETURNING job_id, origin, slot
 )
@@ -219,7 +276,8 @@ UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level 
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
-SELECT min(depth) FROM queue WHERE job_id = $1
+-- The sum is what the index is on, see the migration.
+SELECT min(depth + 0) FROM queue WHERE job_id = $1
 
 -- name: wake_lanes
 -- Make all lanes of a job due: its level or its status has changed.
@@ -278,8 +336,53 @@ RETURNING page_id
 
 -- name: forget_waiting
 -- Drop the URLs of a cancelled job that wait for a place, and its lanes.
-WITH lane AS (DELETE FROM lanes WHERE job_id = $1)
+WITH lane AS (DELETE FROM lanes WHERE job_id = $1), host AS (DELETE FROM job_hosts WHERE job_id = $1)
 DELETE FROM waiting WHERE job_id = $1
+
+-- name: delete_job
+-- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.
+INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, $2, true)
+ON CONFLICT (job_id) DO UPDATE SET
+    status = 'cancelled', started = true, revision = greatest(jobs.revision, excluded.revision), has_remains = true,
+    options = '{}', sites = '{}'
+
+-- name: lock_remains
+-- A deleted job that still has rows; of several crawlers, each takes another.
+SELECT job_id FROM jobs WHERE has_remains LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: forget_job_documents
+-- Take up to $2 documents from a job. Returns their ids.
+DELETE FROM job_documents
+WHERE job_id = $1
+    AND document_id = ANY (
+        ARRAY(SELECT document_id FROM job_documents WHERE job_id = $1 ORDER BY document_id LIMIT $2)
+    )
+RETURNING document_id
+
+-- name: lock_documents
+-- Lock documents in the order in which they are saved, so that whoever saves one at the same time has noted its job, or
+-- will save it anew.
+SELECT FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR UPDATE
+
+-- name: delete_orphans
+-- Delete those of the locked documents $1 that no job has any more. A statement of its own: it must see what those who
+-- held a lock before have committed.
+DELETE FROM documents
+WHERE document_id = ANY($1::uuid[])
+    AND NOT EXISTS (SELECT FROM job_documents WHERE job_documents.document_id = documents.document_id)
+
+-- name: forget_seen
+-- Forget up to $2 URLs of a job.
+DELETE FROM seen
+WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id = $1 LIMIT $2))
+
+-- name: forget_waiting_urls
+-- Forget up to $2 URLs of a job that wait for a place.
+DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
+
+-- name: mark_deleted
+-- Nothing is left of a deleted job but its row.
+UPDATE jobs SET has_remains = false WHERE job_id = $1
 
 -- name: measure_frontier
 -- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has

@@ -138,7 +138,7 @@ ON CONFLICT (job_id) DO UPDATE SET
     created_at = excluded.created_at, idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,
     name = excluded.name, seeds = excluded.seeds, options = excluded.options, revision = jobs.revision + 1,
     updated_at = excluded.updated_at
-WHERE jobs.created_at IS NULL
+WHERE jobs.created_at IS NULL AND jobs.deleted_at IS NULL
 RETURNING *
 
 -- name: get_job
@@ -195,7 +195,7 @@ WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) D
 
 -- name: unannounced_jobs
 -- The terminal jobs whose last state may not have reached the broker.
-SELECT * FROM jobs WHERE finished_at IS NOT NULL AND NOT announced LIMIT 1000
+SELECT * FROM jobs WHERE finished_at IS NOT NULL AND NOT announced AND deleted_at IS NULL LIMIT 1000
 
 -- name: mark_announced
 -- Remember that the terminal states of these jobs have reached the broker.
@@ -224,6 +224,43 @@ SELECT page_id, url, state, changed_at AS since FROM pages
 WHERE parent_job_id = $1 AND state < 2
 ORDER BY state DESC, changed_at, page_id LIMIT 20
 
+-- name: mark_deleted
+-- Make a locked job one that is listed nowhere, and leave what it consists of to be deleted in the background.
+UPDATE jobs SET
+    deleted_at = $2, has_remains = true, created_at = NULL, idempotency_key = NULL, request_hash = NULL, name = '',
+    seeds = '[]', options = '{}', error = NULL, stalled_since = NULL, revision = revision + 1, updated_at = $2
+WHERE job_id = $1
+RETURNING revision
+
+-- name: ended_jobs
+-- Up to $2 jobs that ended before $1, those that ended first.
+SELECT job_id FROM jobs
+WHERE created_at IS NOT NULL AND finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2
+
+-- name: lock_remains
+-- The deleted job whose turn it is to lose some of its rows; of several trackers, each takes another.
+SELECT job_id FROM jobs WHERE has_remains ORDER BY deleted_at LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: delete_pages
+-- Delete up to $2 pages of a job.
+DELETE FROM pages
+WHERE parent_job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM pages WHERE parent_job_id = $1 LIMIT $2))
+
+-- name: delete_documents
+-- Delete up to $2 documents of a job.
+DELETE FROM job_documents
+WHERE parent_job_id = $1
+    AND document_id = ANY (ARRAY(SELECT document_id FROM job_documents WHERE parent_job_id = $1 LIMIT $2))
+
+-- name: delete_log_lines
+-- Delete up to $2 lines of a job's log.
+DELETE FROM log_lines
+WHERE job_id = $1 AND event_id = ANY (ARRAY(SELECT event_id FROM log_lines WHERE job_id = $1 LIMIT $2))
+
+-- name: mark_gone
+-- Nothing is left of a deleted job but its row.
+UPDATE jobs SET has_remains = false WHERE job_id = $1
+
 -- name: measure_live_jobs
 -- One row is a status: how many live jobs are in it, how many of them the watchdog has reported, and how many pages
 -- these miss that the crawler knows. Paused jobs are not silent.
@@ -233,11 +270,12 @@ SELECT status, count(*) AS jobs, count(stalled_since) AS stalled,
 FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL GROUP BY status
 
 -- name: add_log_lines
--- Keep lines of logs that are not kept yet.
+-- Keep lines of logs that are not kept yet, unless their job is deleted.
 INSERT INTO log_lines (job_id, logged_at, event_id, level, message, fields)
 SELECT job_id, logged_at, event_id, level, message, fields::json
 FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[])
 AS line (job_id, logged_at, event_id, level, message, fields)
+WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.job_id = line.job_id AND jobs.deleted_at IS NOT NULL)
 ORDER BY job_id, logged_at, event_id ON CONFLICT DO NOTHING
 
 -- name: trim_logs

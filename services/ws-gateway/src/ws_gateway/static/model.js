@@ -25,6 +25,10 @@ export class Jobs {
   offer(state, now = performance.now()) {
     const known = this.#entries.get(state.job_id);
     if (known && known.state.revision >= state.revision) return false;
+    if (state.deleted_at) {
+      this.#order = this.#order.filter((entry) => entry !== known);
+      return this.#entries.delete(state.job_id);
+    }
     if (known) {
       known.state = state;
       known.pace.note(now, state.document_count);
@@ -187,6 +191,10 @@ export function optionsInWords({ seeds, options }) {
   const urls = { drop_tracking: "without tracking parameters", canonical: "by their canonical addresses" };
   const rows = [
     ["Starts at", seeds],
+    ["Sitemaps", { include: ["read, in addition to links"], only: ["read, and no links followed"] }[options.sitemap] ?? []],
+    ["Lists of URLs", options.url_lists ?? []],
+    ["Modified since", options.modified_since ? [options.modified_since] : []],
+    ["Known documents", options.revalidate === false ? ["fetched anew"] : []],
     ["At most", [max_pages === null ? "no limit" : `${max_pages.toLocaleString("en")} documents`]],
     ["Depth", [max_depth === null ? "any" : `${max_depth} links from the start`]],
     ["Follows", [same_site ? `links on this site${subdomains ? " and its subdomains" : ""}` : "links to any site"]],

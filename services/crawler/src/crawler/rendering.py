@@ -1,0 +1,186 @@
+"""Pages as they are after their scripts have run, in a browser that has no way to the network of its own.
+
+Each request of a page comes here and is answered by the crawler's own `Fetcher`, which connects to no address that it
+has not checked. Whatever would go past that (WebSockets, WebRTC, prefetching) is given a proxy that does not exist and
+a resolver that knows no name.
+"""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Self
+
+from playwright.async_api import Browser, Page, Request, Route, async_playwright
+from playwright.async_api import Error as BrowserError
+
+from crawler import urls
+from crawler.extract import media_type
+from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result
+from crawler.politeness import OriginUnreachableError, Politeness
+
+MAX_REQUESTS = 200
+MAX_REDIRECTS = 10
+# After a page has loaded, so long for what its scripts still fetch.
+QUIET_SECONDS = 3.0
+# Memory that a browser does not give back ends with it.
+PAGES_PER_BROWSER = 200
+_HTML = ("", "text/html", "application/xhtml+xml")
+_TYPES = frozenset(("document", "script", "xhr", "fetch", "stylesheet"))  # nothing else changes a page's text
+_METHODS = frozenset(("GET", "HEAD"))  # a crawler changes nothing
+_ARGUMENTS = (
+    "--proxy-server=http://127.0.0.1:9",
+    "--proxy-bypass-list=<-loopback>",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--disable-background-networking",
+)
+
+
+class Renderer:
+    """Fetches pages and lets their scripts run; use it as an async context manager."""
+
+    def __init__(self, fetcher: Fetcher, politeness: Politeness, *, chromium: str | None, seconds: float) -> None:
+        """`chromium` is the program, None for Playwright's own; `seconds` bound the rendering of one page."""
+        self.user_agent = fetcher.user_agent
+        self._fetcher = fetcher
+        self._politeness = politeness
+        self._chromium = chromium
+        self._seconds = seconds
+        self._open = AsyncExitStack()
+        self._starting = asyncio.Lock()
+        self._browser: Browser | None = None
+        self._rendered = 0
+
+    async def __aenter__(self) -> Self:
+        self._playwright = await self._open.enter_async_context(async_playwright())
+        await self._started()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._browser:
+            await self._browser.close()
+        await self._open.aclose()
+
+    async def fetch(self, url: str) -> Result:
+        """Fetch a canonical URL once; an HTML page as it is after its scripts, everything else as it comes."""
+        fetched = await self._fetcher.fetch(url)
+        if not isinstance(fetched, Fetched) or media_type(fetched.content_type) not in _HTML:
+            return fetched
+        try:
+            browser = await self._started()
+            try:
+                return await self._rendered_page(browser, _Requests(self._fetcher, self._politeness, url, fetched))
+            finally:
+                if browser is not self._browser and not browser.contexts:
+                    await browser.close()
+        except TimeoutError:
+            return Failed("render_timeout", fetched.status)
+        except BrowserError:
+            return Failed("render_failed", fetched.status, retry=True)
+
+    async def _started(self) -> Browser:
+        async with self._starting:
+            if self._browser is None or self._rendered == PAGES_PER_BROWSER or not self._browser.is_connected():
+                # Whoever has the last page of the one before closes it.
+                self._browser, self._rendered = await self._launched(), 0
+            self._rendered += 1
+            return self._browser
+
+    async def _launched(self) -> Browser:
+        # Chromium's own sandbox does not work for root.
+        is_sandboxed = os.geteuid() != 0
+        return await self._playwright.chromium.launch(
+            executable_path=self._chromium, args=_ARGUMENTS, chromium_sandbox=is_sandboxed
+        )
+
+    async def _rendered_page(self, browser: Browser, requests: "_Requests") -> Result:
+        fetched = requests.fetched
+        context = await browser.new_context(
+            user_agent=self.user_agent, service_workers="block", accept_downloads=False, ignore_https_errors=True
+        )
+        try:
+            async with asyncio.timeout(self._seconds):
+                await context.route("**/*", requests.answer)
+                page = requests.page = await context.new_page()
+                page.on("dialog", lambda dialog: dialog.dismiss())
+                await page.goto(requests.url, wait_until="load", timeout=0)
+                with suppress(BrowserError):  # it never becomes quiet: what is there by then is taken
+                    await page.wait_for_load_state("networkidle", timeout=QUIET_SECONDS * 1000)
+                if requests.left_for:
+                    return Redirected(fetched.status, requests.left_for)
+                body = (await page.content()).encode("utf-8", "replace")
+        finally:
+            with suppress(BrowserError):
+                await context.close()
+        if len(body) > self._fetcher.max_body_bytes:
+            return Failed("too_large", fetched.status)
+        return replace(fetched, body=body, content_type="text/html; charset=utf-8")
+
+
+@dataclass
+class _Requests:
+    """The requests of one page, at `url`, which was fetched already; `left_for` is where its scripts went instead."""
+
+    fetcher: Fetcher
+    politeness: Politeness
+    url: str
+    fetched: Fetched
+    page: Page | None = None
+    is_shown: bool = False
+    left_for: str | None = None
+    number: int = 0
+    bytes_left: int = 0
+
+    def __post_init__(self) -> None:
+        self.bytes_left = 2 * self.fetcher.max_body_bytes
+
+    async def answer(self, route: Route) -> None:
+        """Answer a request of the page from the network, or refuse it."""
+        request = route.request
+        try:
+            if not request.is_navigation_request() or request.frame.parent_frame is not None:
+                found = await self._part(request)
+            else:
+                # A window that the page has opened is no page of the crawl.
+                found = self._page(urls.canonical(request.url)) if request.frame.page is self.page else None
+            if found is None:
+                return await route.abort()
+            # Nothing here is secret or personal, so any origin may read it.
+            allowed = {"Access-Control-Allow-Origin": request.headers.get("origin", "*")}
+            headers = {"Content-Type": found.content_type, "Access-Control-Allow-Credentials": "true", **allowed}
+            return await route.fulfill(status=found.status, headers=headers, body=found.body)
+        except BrowserError:  # the page is gone, or was never there
+            with suppress(BrowserError):
+                await route.abort()
+
+    def _page(self, url: str | None) -> Fetched | None:
+        if not self.is_shown:
+            self.is_shown = True
+            return self.fetched
+        if url and url != self.url:
+            self.left_for = self.left_for or url
+        return None
+
+    async def _part(self, request: Request) -> Fetched | None:
+        self.number += 1
+        is_wanted = request.resource_type in _TYPES and request.method in _METHODS
+        url = urls.canonical(request.url)
+        return await self._found(url) if url and is_wanted and self.number <= MAX_REQUESTS else None
+
+    async def _found(self, url: str) -> Fetched | None:
+        for _ in range(MAX_REDIRECTS):
+            try:
+                robots = await self.politeness.robots(urls.origin(url))
+            except OriginUnreachableError:
+                return None
+            if not robots.allows(url) or self.bytes_left <= 0:
+                return None
+            result = await self.fetcher.fetch(url, first_bytes=self.bytes_left)
+            if isinstance(result, Fetched):
+                self.bytes_left -= len(result.body)
+                return result
+            if not isinstance(result, Redirected):
+                return None
+            url = result.target
+        return None

@@ -1,0 +1,200 @@
+"""Pages that need JavaScript, crawled by a process with a real browser, which has no other way to the network."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+from crawler.urls import document_id
+from frontier_checks import Ledger
+from mailboxes import Mailbox, open_mailbox_of, send
+from tallyho_contracts.crawls import CrawlOptions, CrawlStart
+from tallyho_contracts.registry import COMMANDS
+from tallyho_messaging.connection import Amqp
+from tallyho_messaging.topology import TRACKER_EVENTS
+from tallyho_messaging.wire import Malformed, decode, event_of
+from tallyho_postgres.pool import Pool
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `make chromium` installs it")
+
+SHOP = """<!doctype html><html lang=en><title>Shop</title><main id=main>Loading…</main><script src=/shop.js></script>"""
+SHOP_SCRIPT = """fetch("/api/items.json").then(answer => answer.json()).then(items => {
+  document.title = "The shop"
+  document.getElementById("main").innerHTML = items.map(item => `<p>${item.name} <a href="/item/${item.id}">see</a>`)
+})"""
+# Every way to another address that a script knows.
+THIEF = """<!doctype html><title>Thief</title><main id=main></main><script>
+const places = [PLACES]
+const note = text => { document.getElementById("main").append(text + " ") }
+const steal = async place => {
+  for (const name of ["img", "iframe", "script", "object", "link"]) {
+    const element = document.createElement(name)
+    Object.assign(element, {src: place, data: place, href: place, rel: "prefetch"})
+    document.body.append(element)
+  }
+  for (const way of [
+    () => navigator.sendBeacon(place, "x"), () => new WebSocket(place.replace("http", "ws")),
+    () => new EventSource(place), () => window.open(place), () => new Worker(place),
+  ]) { try { way() } catch { note("refused") } }
+  note("tried")
+  try { note(await (await fetch(place, {mode: "no-cors", method: "POST", body: "x"})).type) } catch { note("refused") }
+  try { note(await (await fetch(place)).text()) } catch { note("refused") }
+}
+const peer = new RTCPeerConnection({iceServers: [{urls: "stun:127.0.0.2:PORT"}]})
+peer.createDataChannel("x")
+peer.createOffer().then(offer => peer.setLocalDescription(offer))
+navigator.serviceWorker?.register("/worker.js").catch(() => {})
+places.forEach(steal)
+</script>"""
+LEAVER = """<!doctype html><title>Leaver</title><main>old</main><script>location.href = "/item/9"</script>"""
+
+
+class ScriptedSite:
+    """A site whose pages are made by scripts; notes what is asked for, and at which of this machine's addresses."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[tuple[str, str, str]] = []
+        self.datagrams = 0
+        self.datagram_port = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request of the browser, or of the crawler for it."""
+        assert request.transport
+        address = request.transport.get_extra_info("sockname")[0].removeprefix("::ffff:")
+        self.asked.append((address, request.method, request.path))
+        port = request.url.port
+        match request.path.split("/")[1]:
+            case "shop.js":
+                return web.Response(text=SHOP_SCRIPT, content_type="text/javascript")
+            case "api":
+                return web.json_response([{"id": number, "name": f"item {number}"} for number in range(3)])
+            case "item":
+                return web.Response(text=f"<title>{request.path}</title><main>an item", content_type="text/html")
+            case "thief":
+                hosts = "127.0.0.2", "[::1]", "[::ffff:7f00:1]"
+                places = [*(f"http://{host}:{port}/secret" for host in hosts), f"{self.url}/away"]
+                page = THIEF.replace("PLACES", ", ".join(map(json.dumps, places))).replace(
+                    "PORT", str(self.datagram_port)
+                )
+                return web.Response(text=page, content_type="text/html")
+            case "away":
+                return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{port}/secret"})
+            case "leaver":
+                return web.Response(text=LEAVER, content_type="text/html")
+            case "":
+                return web.Response(text=SHOP, content_type="text/html")
+            case "robots.txt":
+                return web.Response(status=404)
+            case _:
+                return web.Response(text="secret", headers={"Access-Control-Allow-Origin": "*"})
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Counts what reaches a private port that is no HTTP."""
+
+    def __init__(self, site: ScriptedSite) -> None:
+        self.site = site
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Count it."""
+        self.site.datagrams += 1
+
+
+@asynccontextmanager
+async def scripted_site() -> AsyncIterator[ScriptedSite]:
+    """Serve the site on every address of this machine; the crawler may go to one of them."""
+    site = ScriptedSite()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", site.answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    everywhere = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    await web.SockSite(runner, everywhere).start()
+    site.url = f"http://127.0.0.1:{everywhere.getsockname()[1]}"
+    datagrams, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        partial(Datagrams, site), local_addr=("127.0.0.2", 0)
+    )
+    site.datagram_port = datagrams.get_extra_info("sockname")[1]
+    yield site
+    datagrams.close()
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def rendering_crawler(amqp_url: str, database_url: str) -> AsyncIterator[Process]:
+    """A crawler that renders, and one that does not, which must leave such pages to it."""
+    settings = {"CRAWLER_CHROMIUM": CHROMIUM or "", "CRAWLER_ALLOWED_NETWORKS": '["127.0.0.1/32"]', "HEALTH_PORT": "0"}
+    environment = os.environ | settings | {"AMQP_URL": amqp_url, "DATABASE_URL": database_url}
+    command = sys.executable, "-m", "crawler"
+    plain = await asyncio.create_subprocess_exec(*command, env=environment)
+    rendering = await asyncio.create_subprocess_exec(*command, "render", env=environment)
+    try:
+        yield rendering
+    finally:
+        for process in (plain, rendering):
+            process.terminate()
+        async with asyncio.timeout(20):
+            assert [await process.wait() for process in (plain, rendering)] == [0, 0]
+
+
+async def test_pages_made_by_scripts_are_crawled_and_reach_nothing_else(
+    amqp: Amqp, amqp_url: str, database_url: str, crawler_pool: Pool
+) -> None:
+    async with scripted_site() as site, open_mailbox_of(amqp_url, TRACKER_EVENTS) as mailbox:
+        crawls = {
+            render: CrawlStart.model_validate(
+                {
+                    "job_id": f"00000000-0000-4000-8000-00000000000{number}",
+                    "revision": 1,
+                    "seeds": [f"{site.url}{path}" for path in ("/", "/thief", "/leaver")],
+                    "options": CrawlOptions.model_validate({"render": render}),
+                }
+            )
+            for number, render in enumerate(("browser", "none"))
+        }
+        ledgers = {crawl.job_id: Ledger() for crawl in crawls.values()}
+        async with rendering_crawler(amqp_url, database_url):
+            await send(amqp, COMMANDS, event_of(crawls["browser"], source="x", subject=crawls["browser"].job_id))
+            await read(mailbox, ledgers, crawls["browser"])
+            rows = await crawler_pool.fetch("SELECT document_id, title || ': ' || content AS text FROM documents")
+            texts = {row["document_id"]: row["text"] for row in rows}
+            rendered = {path: texts[document_id(site.url + path)] for path in ("/", "/thief")}
+            await send(amqp, COMMANDS, event_of(crawls["none"], source="x", subject=crawls["none"].job_id))
+            await read(mailbox, ledgers, crawls["none"])
+        by_browser, plainly = (ledgers[crawls[render].job_id] for render in ("browser", "none"))
+        paths = {page.url.removeprefix(site.url): page for page in by_browser.finished.values()}
+
+    # What the scripts made is content, and what they link to is crawled.
+    assert rendered["/"].startswith("The shop: item 0 [see]")
+    assert {path for path in paths if path.startswith("/item/")} == {"/item/0", "/item/1", "/item/2", "/item/9"}
+    assert paths["/leaver"].reason == "redirect"
+    # Without a browser there is the loading page only.
+    assert {page.url.removeprefix(site.url) for page in plainly.finished.values()} == {"/", "/thief", "/leaver"}
+    # The thief's script tried everything, and got nothing: not by any way, nor by a redirect.
+    assert rendered["/thief"].count("tried") == 4
+    assert "secret" not in rendered["/thief"]
+    assert {address for address, _, _ in site.asked} == {"127.0.0.1"}
+    assert {method for _, method, _ in site.asked} == {"GET"}
+    assert site.datagrams == 0
+    assert "/worker.js" not in {path for _, _, path in site.asked}
+
+
+async def read(mailbox: Mailbox, ledgers: dict[UUID, Ledger], crawl: CrawlStart) -> None:
+    """Read events until nothing of a crawl is open."""
+    ledger = ledgers[crawl.job_id]
+    while not ledger.starts or ledger.open:
+        for message in await mailbox.receive(seconds=90):
+            for event in decode(message.body, message.content_type, message.type):
+                assert not isinstance(event, Malformed)
+                ledgers[event.data.parent_job_id].read(event.data)

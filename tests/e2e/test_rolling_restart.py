@@ -1,0 +1,132 @@
+"""Every service is rolled under load as a Deployment rolls its pods: one replica at a time."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from uuid import UUID
+
+import aiohttp
+import pytest
+from crawling import check_count, check_every_state
+from sites import made_up_site
+from tallyho import JobState, JobStatus, Tallyho
+from tallyho.system import System, SystemOptions, running_system
+
+PAGES = 300
+LATENCY = 0.5  # seconds a page: the crawl is at work until all have been rolled
+WATCHERS = 20
+ASKERS = 4
+BACK_SECONDS = 5.0
+SERVICES = ("ws-gateway", "job-tracker", "crawler")
+
+
+@dataclass
+class Balancer:
+    """What stands before the gateways: it sends nobody to one that is being taken away."""
+
+    serving: list[str]
+
+    def pick(self) -> str:
+        return random.choice(self.serving)
+
+
+@dataclass
+class Seen:
+    """What the clients met."""
+
+    gaps: list[float] = field(default_factory=list)
+    answers: dict[int, int] = field(default_factory=dict)
+    refused_without_advice: int = 0
+    finals: list[int] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    options = SystemOptions(crawlers=2, trackers=2, gateways=2, allow_private_addresses=True)
+    with running_system(options, report=print) as system:
+        yield system
+
+
+async def roll(system: System, balancer: Balancer, service: str) -> None:
+    """Stop each replica in order and start it again, the next one only when it is ready."""
+    urls = dict(zip([name for name in system.services if name.startswith("ws-gateway")], system.urls, strict=True))
+    for name, replica in system.services.items():
+        if not name.startswith(service):
+            continue
+        if url := urls.get(name):
+            balancer.serving.remove(url)
+        await asyncio.to_thread(replica.stop)
+        replica.start()
+        await asyncio.to_thread(replica.await_ready)
+        if url:
+            balancer.serving.append(url)
+
+
+async def watch(balancer: Balancer, job_id: UUID, seen: Seen) -> None:
+    """Follow a job's states to the last one, and come back when and where one is told to; note how long it took."""
+    closed_at: float | None = None
+    async with aiohttp.ClientSession() as session:
+        while True:
+            async with session.ws_connect(f"{balancer.pick()}/v1/ws") as ws:
+                await ws.send_json({"type": "subscribe", "payload": {"job_id": str(job_id)}})
+                while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:
+                    frame = json.loads(message.data)
+                    if closed_at is not None and frame["type"] == "subscribed":
+                        seen.gaps.append(monotonic() - closed_at)
+                        closed_at = None
+                    if frame["type"] == "parent_job_progress" and JobStatus(frame["payload"]["status"]).is_terminal:
+                        seen.finals.append(frame["payload"]["document_count"])
+                        return
+                closed_at = monotonic()
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1012)
+            await asyncio.sleep(json.loads(message.extra or "")["retry_ms"] / 1000)
+
+
+async def ask(balancer: Balancer, job_id: UUID, seen: Seen) -> None:
+    """Read the job and its documents, again and again, each time over a new connection."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        while True:
+            for path in ("", "/documents", "/pages"):
+                async with session.get(f"{balancer.pick()}/v1/jobs/{job_id}{path}") as response:
+                    await response.read()
+                    seen.answers[response.status] = seen.answers.get(response.status, 0) + 1
+                    if response.status != 200 and "Retry-After" not in response.headers:
+                        seen.refused_without_advice += 1
+
+
+@asynccontextmanager
+async def clients(balancer: Balancer, job_id: UUID, seen: Seen) -> AsyncIterator[None]:
+    """Many who watch and some who ask; what goes wrong with one of them is raised."""
+    async with asyncio.TaskGroup() as everybody:
+        watching = [everybody.create_task(watch(balancer, job_id, seen)) for _ in range(WATCHERS)]
+        asking = [everybody.create_task(ask(balancer, job_id, seen)) for _ in range(ASKERS)]
+        yield
+        await asyncio.wait(watching)
+        for task in asking:
+            task.cancel()
+
+
+async def test_rolling_restart_of_every_service_loses_nothing_and_nobody(system: System) -> None:
+    balancer, seen = Balancer(list(system.urls)), Seen()
+    rolled_while: list[JobStatus] = []
+    with made_up_site(PAGES, latency=LATENCY) as site:
+        async with Tallyho(system.url, first_patience=60) as client, asyncio.timeout(120):
+            job = await client.create_job(site)
+            async with clients(balancer, job.job_id, seen):
+                for service in SERVICES:
+                    rolled_while.append((await client.job(job.job_id)).status)
+                    await roll(system, balancer, service)
+            states: list[JobState] = [state async for state in client.watch(job.job_id)]
+
+    assert not any(status.is_terminal for status in rolled_while)
+    check_every_state(states)
+    await check_count(system.url, system.database_url, states, PAGES)
+    assert seen.finals == [PAGES] * WATCHERS
+    assert len(seen.gaps) >= WATCHERS
+    assert max(seen.gaps) < BACK_SECONDS
+    assert seen.answers.keys() <= {200, 503}
+    assert seen.refused_without_advice == 0
