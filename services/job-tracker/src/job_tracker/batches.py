@@ -20,7 +20,7 @@ Key = tuple[UUID, UUID]
 # A row of a table, by column; what is missing is null.
 Row = dict[str, object]
 # A document: page id, address, title, hash (none: not described yet), change, when it was saved (seconds since 1970).
-# A named tuple would take three times as long to make and a datetime twice as long to send, and there are very many.
+# There are very many: a named tuple would take 0.4 µs longer to make, and a datetime 0.2 µs longer to send.
 DocumentRow = tuple[UUID, str, str, str | None, Change | None, float]
 
 
