@@ -1,6 +1,7 @@
 """What the end-to-end and the chaos tests share: a crawl watched to its end, every state of it checked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ from tallyho.client import Tallyho
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import JobState
+from tallyho_contracts.urls import is_reason
 
 LONGEST_CRAWL_SECONDS = 240.0
 
@@ -58,11 +60,26 @@ async def check_count(gateway: str, database_url: str, states: Sequence[JobState
         )
     finally:
         await connection.close()
+    await check_ledger(gateway, last)
     assert last.document_count == expected
     assert [document.ordinal for document in listed] == list(range(1, expected + 1))
     assert len({document.document_id for document in listed}) == expected
     assert all(document.content_hash for document in listed)
     assert saved == expected
+
+
+async def check_ledger(gateway: str, last: JobState) -> None:
+    """Every URL that a finished job met is at its end, for a reason that exists, and in the list once."""
+    async with Tallyho(gateway) as client:
+        ledger = await client.ledger(last.job_id)
+        urls = [url async for url in client.urls(last.job_id)]
+    entries = {(entry.state, entry.reason): entry.urls for entry in ledger.entries if not entry.is_page}
+    entries_of_pages = {(entry.state, entry.reason): entry.urls for entry in ledger.entries if entry.is_page}
+    assert sum(entry.urls for entry in ledger.entries) == ledger.urls_met
+    assert sum(entries_of_pages.values()) == last.total_children
+    assert all(is_reason(entry.state, entry.reason) for entry in ledger.entries), ledger
+    assert len({url.page_id for url in urls}) == len(urls) == ledger.urls_met
+    assert Counter((url.state, url.reason) for url in urls) == Counter(entries) + Counter(entries_of_pages)
 
 
 async def settled(database_url: str) -> bool:

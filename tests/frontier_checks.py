@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
+from tallyho_contracts.crawls import CrawlChanged, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.pages import PageFinished, PageStarted, SpawnedPage
 from tallyho_messaging.wire import AnyEvent, Malformed, decode
@@ -16,11 +16,11 @@ from tallyho_postgres.pool import Pool
 VIOLATIONS = """
 WITH live AS (
     SELECT queue.* FROM queue JOIN jobs USING (job_id)
-    WHERE status <> 'cancelled' AND (level IS NULL OR depth <= level)
+    WHERE status <> 'cancelled' AND NOT closing AND (level IS NULL OR depth <= level)
 )
 SELECT 'a page that can be fetched has no lane that will be due' AS violation, page_id::text AS what
-FROM live LEFT JOIN lanes USING (job_id, origin, slot)
-WHERE due_at IS NULL OR due_at > greatest(not_before, now())
+FROM live LEFT JOIN lanes USING (job_id, origin, slot) LEFT JOIN paces USING (job_id, origin)
+WHERE due_at IS NULL OR due_at > greatest(not_before, now(), next_fetch_at)
 UNION ALL
 SELECT 'a page has no lane', page_id::text
 FROM queue JOIN jobs USING (job_id) LEFT JOIN lanes USING (job_id, origin, slot)
@@ -35,7 +35,8 @@ FROM lanes LEFT JOIN queue USING (job_id, origin, slot)
 WHERE page_id IS NULL AND due_at > now()
 UNION ALL
 SELECT 'a job has pages but none at its level', job_id::text
-FROM jobs WHERE status <> 'cancelled' AND level < (SELECT min(depth) FROM queue WHERE queue.job_id = jobs.job_id)
+FROM jobs
+WHERE status <> 'cancelled' AND NOT closing AND level < (SELECT min(depth) FROM queue WHERE queue.job_id = jobs.job_id)
 UNION ALL
 SELECT 'a page is in the frontier twice', page_id::text
 FROM (SELECT job_id, page_id FROM queue UNION ALL SELECT job_id, page_id FROM waiting) AS page
@@ -46,12 +47,38 @@ FROM (SELECT job_id, page_id FROM queue UNION ALL SELECT job_id, page_id FROM wa
 LEFT JOIN seen USING (job_id, page_id) WHERE seen.job_id IS NULL
 UNION ALL
 SELECT 'a job has more places taken than its budget has', job_id::text
-FROM jobs WHERE admitted > (options ->> 'max_pages')::bigint
+FROM jobs WHERE admitted > (options ->> 'max_pages')::bigint AND options_revision = 0
+UNION ALL
+SELECT 'a job has saved more than its budget', job_id::text
+FROM jobs WHERE saved > (options ->> 'max_pages')::bigint AND options_revision = 0
+UNION ALL
+SELECT 'a job counts other documents than it has', job_id::text
+FROM jobs
+WHERE NOT has_remains AND options <> '{}' AND saved <> (
+    SELECT count(*) FROM job_documents WHERE job_documents.job_id = jobs.job_id
+)
+UNION ALL
+SELECT 'a budget is spent, and pages are left that nobody closes', job_id::text
+FROM jobs WHERE status <> 'cancelled' AND NOT closing AND saved >= (options ->> 'max_pages')::bigint
+    AND job_id IN (SELECT job_id FROM queue)
 UNION ALL
 SELECT 'a URL waits although there is a place', job_id::text
-FROM jobs WHERE admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+FROM jobs
+WHERE status <> 'cancelled' AND admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
     -- Many join the job some at a time.
     AND (SELECT count(*) FROM queue WHERE queue.job_id = jobs.job_id) < 1000
+UNION ALL
+SELECT 'a URL waits and is not noted so, or the other way round', page_id::text
+FROM (SELECT job_id, page_id, url FROM seen WHERE reason = 'budget') AS noted
+FULL JOIN waiting USING (job_id, page_id) WHERE noted.url IS NULL OR waiting.seq IS NULL
+UNION ALL
+SELECT 'a URL was skipped and has no address', page_id::text FROM seen WHERE reason IS NOT NULL AND url IS NULL
+UNION ALL
+SELECT 'the pages of a job are not the URLs met without those skipped', job_id::text
+FROM jobs
+WHERE NOT has_remains AND started AND options <> '{}' AND pages <> (
+    SELECT count(*) FROM seen WHERE seen.job_id = jobs.job_id AND reason IS NULL
+)
 UNION ALL
 SELECT 'a place is neither a page to fetch nor a document', job_id::text
 FROM jobs
@@ -85,6 +112,7 @@ class Ledger:
     """One job as its events tell it, put together as whoever reads them would, in whatever order they come."""
 
     starts: int = 0
+    changes: list[int] = field(default_factory=list)
     known: dict[UUID, SpawnedPage] = field(default_factory=dict)
     announced: list[UUID] = field(default_factory=list)
     finished: dict[UUID, PageFinished] = field(default_factory=dict)
@@ -97,6 +125,9 @@ class Ledger:
         match data:
             case CrawlStarted(pages=pages):
                 self.starts += 1
+                self._learn(pages)
+            case CrawlChanged(pages=pages, revision=revision):
+                self.changes.append(revision)
                 self._learn(pages)
             case PageStarted(page_ids=page_ids):
                 self.announced += page_ids

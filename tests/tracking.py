@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from job_tracker import requests
+from job_tracker import control, requests
 from job_tracker.deps import Deps
 from job_tracker.handlers import on_events
 from job_tracker.progress import Progress
@@ -67,7 +67,7 @@ class Tracker:
         job_id = job_id or uuid4()
         self.now += timedelta(seconds=1)
         request = JobCreate(job_id=job_id, seeds=(SEED,), options=CrawlOptions.model_validate(options))
-        await requests.create_job(self.deps, request)
+        await control.create_job(self.deps, request)
         return job_id
 
     async def job(self, job_id: UUID) -> JobView:

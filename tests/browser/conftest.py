@@ -18,12 +18,14 @@ from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
     JobCancel,
+    JobChange,
     JobCreate,
     JobCreated,
     JobGet,
     JobList,
     JobPause,
     JobResume,
+    JobRetry,
     JobsQuery,
     JobStatus,
     JobSummary,
@@ -33,6 +35,7 @@ from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageList, PagesQuery
 from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_contracts.urls import UrlsCount, UrlsCounted
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway import frames
 from ws_gateway.app import Options, Readiness, build_app
@@ -82,6 +85,7 @@ class Gateway:
         self.documents: dict[UUID, list[Document]] = {}
         self.pages: dict[UUID, list[CrawledPage]] = {}
         self.summaries: dict[UUID, JobSummary] = {}
+        self.urls: dict[UUID, UrlsCounted] = {}
         self.lines: dict[UUID, list[JobLog]] = {}
         self.texts: dict[UUID, StoredDocument] = {}
         self.created: list[JobCreate] = []
@@ -166,6 +170,16 @@ class Gateway:
                 new = a_job(9000 + len(self.created), 1, "pending", name=message.name)
                 self.show(new.model_copy(update={"seeds": message.seeds, "options": message.options}))
                 return JobCreated(job=self.jobs[new.job_id], created=True)
+            case JobRetry():
+                old = self._known(message.retry_of)
+                self.show(a_job(9500, 1, "pending", name=old.name).model_copy(update={"retry_of": old.job_id}))
+                return JobCreated(job=self.jobs[UUID(int=9500)], created=True)
+            case JobChange():
+                old = self._known(message.job_id)
+                limits = {field.value: getattr(message, field) for field in message.fields}
+                options = old.options.model_copy(update=limits)
+                self.show(old.model_copy(update={"options": options, "revision": old.revision + 1}))
+                return self.jobs[message.job_id]
             case JobCancel() | JobPause() | JobResume():
                 old = self._known(message.job_id)
                 status = {JobCancel: "cancelling", JobPause: "paused", JobResume: "running"}[type(message)]
@@ -173,6 +187,8 @@ class Gateway:
                 return self.jobs[message.job_id]
             case JobGet():
                 return self._known(message.job_id)
+            case UrlsCount():
+                return self.urls.get(message.job_id, UrlsCounted(urls_met=0, skipped=()))
             case JobSummaryQuery():
                 return self.summaries.get(message.job_id, JobSummary(pages=(), documents=()))
             case JobLogQuery():

@@ -14,6 +14,7 @@ from tallyho_contracts.jobs import CountedAt, Job, JobStatus, JobSummary, PagesB
 from tallyho_contracts.logs import JobLog, LogLevel
 from tallyho_contracts.pages import Page as CrawledPage
 from tallyho_contracts.pages import PageState
+from tallyho_contracts.urls import UrlsByReason, UrlsCounted
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -126,6 +127,8 @@ async def test_pages_are_shown_by_state_and_by_reason_and_those_that_failed_by_n
         ),
         documents=(),
     )
+    off_site = UrlsByReason(state=PageState.SKIPPED, reason="off_site", urls=1200, is_page=False)
+    gateway.urls[ID] = UrlsCounted(urls_met=1240, skipped=(off_site,))
     gone = CrawledPage(page_id=UUID(int=7), url="https://example.com/gone", state=PageState.FAILED, reason="http_404")
     gateway.pages[ID] = [gone]
     gateway.show(job(1, 1, "running", running=2, pending=3, completed=30, failed=1, skipped=4))
@@ -133,8 +136,12 @@ async def test_pages_are_shown_by_state_and_by_reason_and_those_that_failed_by_n
     await opened(page, gateway)
 
     groups = page.locator("#pages .group")
-    await expect(groups).to_have_text(["completed30", "failed1", "skipped4", "running2", "pending3"])
-    await expect(page.locator("#pages ul li")).to_have_text(["Not found (404)1", "Not allowed by robots.txt4"])
+    await expect(groups).to_have_text(
+        ["completed30", "failed1", "skipped4", "running2", "pending3", "not visited1,200"]
+    )
+    reasons = ["Not found (404)1", "Not allowed by robots.txt4", "On another site1,200"]
+    await expect(page.locator("#pages ul li")).to_have_text(reasons)
+    await expect(page.locator("#urls-met")).to_have_text("of 1,240 URLs met")
     await expect(page.locator("#failed li")).to_have_text("https://example.com/goneNot found (404)")
 
     slow = CrawledPage(page_id=UUID(int=8), url="https://example.com/slow", state=PageState.FAILED, reason="timeout")

@@ -23,7 +23,9 @@ SELECT job_id, status, revision, document_count,
         SELECT FROM job_tracker.job_documents AS d
         WHERE d.parent_job_id = jobs.job_id AND d.document_id = s.document_id)) AS uncounted,
     (SELECT count(*) FROM job_tracker.pages AS p WHERE p.parent_job_id = jobs.job_id AND p.state < 2)
-        + (SELECT count(*) FROM crawler.queue AS q WHERE q.job_id = jobs.job_id) AS unfinished
+        + (SELECT count(*) FROM crawler.queue AS q WHERE q.job_id = jobs.job_id) AS unfinished,
+    (SELECT count(*) FROM crawler.seen AS s WHERE s.job_id = jobs.job_id AND s.reason IS NULL) AS met,
+    (SELECT count(*) FROM job_tracker.pages AS p WHERE p.parent_job_id = jobs.job_id) AS pages
 FROM job_tracker.jobs
 """
 OUTBOXES = "SELECT (SELECT count(*) FROM crawler.outbox) + (SELECT count(*) FROM job_tracker.outbox)"
@@ -56,6 +58,8 @@ class Verdict:
             wrong.append(f"document.saved of {job['undescribed']} documents never arrived")
         if job["unfinished"]:
             wrong.append(f"{job['unfinished']} pages are unfinished")
+        if job["met"] != job["pages"]:
+            wrong.append(f"{job['met']} URLs became pages, {job['pages']} have a state")
         if not crawl.problems and job["revision"] != crawl.states[-1].revision:
             wrong.append(f"it changed after its terminal state, to {job['status']} at revision {job['revision']}")
         self.problems += [f"job {crawl.job_id}: {one}" for one in wrong]

@@ -154,7 +154,7 @@ def test_every_routed_type_is_sent_and_received_by_its_services(document: Any, t
 def test_a_request_has_its_reply_or_a_refusal(document: Any) -> None:
     requests = [row for row in MESSAGES.values() if row.reply]
 
-    assert len(requests) == 14
+    assert len(requests) == 18
     for row in requests:
         reply = document["operations"][f"ws-gateway.send.{row.name}"]["reply"]
         names = [one["$ref"].removeprefix("#/channels/replies/messages/") for one in reply["messages"]]

@@ -14,7 +14,7 @@ import pytest
 from crawler.deps import Deps as CrawlerDeps
 from crawler.frontier import Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
-from job_tracker import requests
+from job_tracker import control
 from job_tracker.logs import KEPT_LINES, on_lines
 from links import open_link
 from made_up_web import SimulatedWorker, crawler_deps, document, start
@@ -56,9 +56,9 @@ async def test_life_of_a_job_is_told(tracker_pool: Pool, listener: Listener) -> 
     job_id = await tracker.create()
 
     await tracker.apply(started(job_id, "a", "b"))
-    await requests.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
-    await requests.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
-    await requests.steer(tracker.deps, job_id, JobStatus.RUNNING, CrawlResume)
+    await control.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
+    await control.steer(tracker.deps, job_id, JobStatus.PAUSED, CrawlPause)
+    await control.steer(tracker.deps, job_id, JobStatus.RUNNING, CrawlResume)
     await tracker.apply(claimed(job_id, "a"), saved(job_id, "a"), finished(job_id, "a"))
     await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))
     await tracker.apply(finished(job_id, "b", Outcome.FAILED, reason="http_500"))

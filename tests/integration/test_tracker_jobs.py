@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from job_tracker import requests
+from job_tracker import control, requests
 from tallyho_contracts.crawls import CrawlCancel, CrawlOptions, CrawlPause, CrawlResume, CrawlStart
 from tallyho_contracts.documents import DocumentList, DocumentsQuery
 from tallyho_contracts.event import Message
@@ -50,7 +50,7 @@ async def refusal(tracker: Tracker, message: Message) -> Refused:
 async def test_created_job_is_pending_can_be_read_and_starts_the_crawl(tracker: Tracker) -> None:
     asked = request(name="Examples", options=CrawlOptions(max_pages=7))
 
-    created = await requests.create_job(tracker.deps, asked)
+    created = await control.create_job(tracker.deps, asked)
 
     assert created.created
     assert created.job == await tracker.ask(JobGet(job_id=asked.job_id))
@@ -138,9 +138,9 @@ async def test_unknown_job_is_not_found(tracker: Tracker, kind: type[JobGet]) ->
 
 
 async def test_same_idempotency_key_and_request_give_the_same_job(tracker: Tracker) -> None:
-    first = await requests.create_job(tracker.deps, request("key", name="one"))
+    first = await control.create_job(tracker.deps, request("key", name="one"))
 
-    again = await requests.create_job(tracker.deps, request("key", name="one"))
+    again = await control.create_job(tracker.deps, request("key", name="one"))
 
     assert again == JobCreated(job=first.job, created=False)
     assert len(await tracker.pool.fetch("SELECT FROM jobs")) == 1
@@ -165,9 +165,9 @@ async def test_requests_without_a_key_are_jobs_of_their_own(tracker: Tracker) ->
 
 async def test_redelivered_request_is_answered_as_the_first_time(tracker: Tracker) -> None:
     asked = request()
-    first = await requests.create_job(tracker.deps, asked)
+    first = await control.create_job(tracker.deps, asked)
 
-    again = await requests.create_job(tracker.deps, asked)
+    again = await control.create_job(tracker.deps, asked)
 
     assert again == first
     assert len(await tracker.commands(asked.job_id)) == 1
@@ -184,7 +184,7 @@ async def test_another_request_for_the_id_of_a_job_is_a_conflict(tracker: Tracke
 async def test_concurrent_requests_with_one_key_create_one_job(tracker_database_url: str) -> None:
     async with open_trackers(tracker_database_url, 2) as trackers:
         replies = await asyncio.gather(
-            *(requests.create_job(trackers[number % 2].deps, request("key")) for number in range(10))
+            *(control.create_job(trackers[number % 2].deps, request("key")) for number in range(10))
         )
         jobs = await trackers[0].pool.fetch("SELECT FROM jobs")
         commands = await trackers[0].pool.fetch("SELECT FROM outbox")
@@ -195,7 +195,7 @@ async def test_concurrent_requests_with_one_key_create_one_job(tracker_database_
 
 async def test_pages_of_the_list_hold_every_job_once_newest_first(tracker: Tracker) -> None:
     created = [await tracker.create() for _ in range(4)]
-    tied = [(await requests.create_job(tracker.deps, request())).job.job_id for _ in range(4)]
+    tied = [(await control.create_job(tracker.deps, request())).job.job_id for _ in range(4)]
 
     pages: list[JobList] = []
     before: UUID | None = None

@@ -46,6 +46,8 @@ TABLES = (
     "lanes",
     "documents",
     "job_documents",
+    "failed_pages",
+    "paces",
     "outbox",
 )
 EMPTY = "; ".join(f"DELETE FROM {table}" for table in TABLES)

@@ -76,10 +76,14 @@ class GatewayDouble:
     def __init__(self) -> None:
         self.state = state
         self.problem = problem
+        self.url_of = url
         self.present = state(1)
         self.document_count = 0
         self.skipped_ordinals: set[int] = set()
         self.saved: list[UUID] = []
+        self.urls_met = 0
+        self.changes: list[dict[str, Any]] = []
+        self.urls: list[dict[str, Any]] = []
         self.document_requests = 0
         self.job_pages = 1
         self.lose_replies = 0
@@ -109,8 +113,12 @@ class GatewayDouble:
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_delete("/v1/jobs/{id}", self._job)
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
+        app.router.add_patch("/v1/jobs/{id}", self._change)
+        app.router.add_post("/v1/jobs/{id}/retry", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
+        app.router.add_get("/v1/jobs/{id}/ledger", self._ledger)
+        app.router.add_get("/v1/jobs/{id}/urls", self._urls)
         app.router.add_get("/v1/jobs/{id}/log", self._log)
         app.router.add_get("/v1/documents/{id}", self._document)
         app.router.add_get("/v1/ws", self._socket)
@@ -181,6 +189,10 @@ class GatewayDouble:
             return problem(404, "not_found", f"no job {request.match_info['id']}")
         return web.Response(text=self._as_job().model_dump_json(), content_type="application/json")
 
+    async def _change(self, request: web.Request) -> web.Response:
+        self.changes.append(await request.json())
+        return await self._job(request)
+
     async def _documents(self, request: web.Request) -> web.StreamResponse:
         self.document_requests += 1
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
@@ -223,6 +235,17 @@ class GatewayDouble:
         found = [str(one) for one in self.saved if one > after][:2]
         more = bool(found) and found[-1] != str(self.saved[-1])
         return web.json_response({"document_ids": found, "next": found[-1] if more else None})
+
+    async def _ledger(self, _: web.Request) -> web.Response:
+        entries = [{"state": url["state"], "reason": url["reason"], "urls": 1} for url in self.urls]
+        return web.json_response({"job_id": str(JOB_ID), "urls_met": self.urls_met, "entries": entries})
+
+    async def _urls(self, request: web.Request) -> web.Response:
+        wanted = [url for url in self.urls if request.query.get("reason") in (None, url["reason"])]
+        wanted = [url for url in wanted if request.query.get("state") in (None, url["state"])]
+        first = int(request.query.get("after", 0))
+        more = first + 2 < len(wanted)
+        return web.json_response({"urls": wanted[first : first + 2], "next": str(first + 2) if more else None})
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -277,6 +300,10 @@ def document(ordinal: int) -> dict[str, Any]:
         "title": "Ω" * 500,
         "saved_at": NOON.isoformat(),
     }
+
+
+def url(number: int, state: str, reason: str | None) -> dict[str, Any]:
+    return {"page_id": str(UUID(int=number)), "url": f"http://site/{number}", "state": state, "reason": reason}
 
 
 def cut(socket: web.WebSocketResponse) -> None:

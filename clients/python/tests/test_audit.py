@@ -60,6 +60,30 @@ async def test_drift_is_named_and_exits_1(
     assert audit["missing_in_crawler"] == len(audit["missing_in_crawler_ids"])
 
 
+@pytest.mark.parametrize(
+    ("met", "last", "said"),
+    [
+        (3, ("skipped", "off_site"), ""),
+        (4, ("skipped", "off_site"), "1 URLs met but not accounted for"),
+        (2, ("skipped", "off_site"), "-1 URLs met but not accounted for"),
+        (3, ("running", None), "1 URLs not at their end"),
+        (3, ("skipped", "boredom"), "1 URLs for no reason that exists"),
+        (3, ("failed", None), "1 URLs for no reason that exists"),
+        (3, ("failed", "http_418"), ""),
+    ],
+)
+async def test_url_without_an_end_or_a_reason_is_drift(
+    gateway: "GatewayDouble", command: "Command", met: int, last: tuple[str, str | None], said: str
+) -> None:
+    end_with(gateway, 0)
+    gateway.urls = [gateway.url_of(1, "completed", "created"), gateway.url_of(2, "failed", "http_404")]
+    gateway.urls.append(gateway.url_of(3, *last))
+    gateway.urls_met = met
+    ran = await command("audit", str(gateway.job_id))
+
+    assert (ran.code, said in ran.out) == (1 if said else 0, True)
+
+
 async def test_without_a_job_those_that_have_ended_are_audited(gateway: "GatewayDouble", command: "Command") -> None:
     live = await command("audit")
     end_with(gateway, 2)

@@ -1,6 +1,7 @@
 """The gateway on a real port of this process, with a tracker of a few lines behind its request port."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -26,11 +27,13 @@ from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import (
     Job,
     JobCancel,
+    JobChange,
     JobCreate,
     JobCreated,
     JobDelete,
     JobGet,
     JobList,
+    JobRetry,
     JobsQuery,
     JobState,
     JobStatus,
@@ -38,8 +41,9 @@ from tallyho_contracts.jobs import (
     JobSummaryQuery,
 )
 from tallyho_contracts.logs import JobLog, JobLogQuery, JobLogTail
-from tallyho_contracts.pages import Page, PageList, PagesQuery
+from tallyho_contracts.pages import Page, PageList, PagesQuery, PageState
 from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_contracts.urls import SkippedUrlList, SkippedUrlsQuery, UrlsByReason, UrlsCount, UrlsCounted
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.connection import Connection
@@ -111,6 +115,7 @@ class FakeTracker:
         self.saved: list[UUID] = []
         self.stored: dict[UUID, StoredDocument] = {}
         self.pages: list[Page] = []
+        self.skipped: list[Page] = []
         self.lines: list[JobLog] = []
         self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
@@ -136,6 +141,12 @@ class FakeTracker:
                 found = [one for one in self.documents if one.ordinal > message.after][: message.limit]
                 more = bool(found) and found[-1].ordinal < len(self.documents)
                 return DocumentList(documents=tuple(found), next=found[-1].ordinal if more else None)
+            case JobChange():
+                return self._known(message.job_id)
+            case JobRetry():
+                old = self._known(message.retry_of)
+                create = JobCreate(job_id=message.job_id, idempotency_key=message.idempotency_key, seeds=old.seeds)
+                return self._create(create)
             case JobCancel() | JobGet():
                 return self._known(message.job_id)
             case JobDelete():
@@ -150,9 +161,22 @@ class FakeTracker:
             case PagesQuery():
                 self._known(message.job_id)
                 found_pages = [one for one in self.pages if _is_asked_for(one, message)]
-                more_pages = len(found_pages) > self.batch
-                found_pages = found_pages[: self.batch]
+                more_pages = len(found_pages) > min(self.batch, message.limit)
+                found_pages = found_pages[: min(self.batch, message.limit)]
                 return PageList(pages=tuple(found_pages), next=found_pages[-1].page_id if more_pages else None)
+            case UrlsCount():
+                reasons = Counter(one.reason or "" for one in self.skipped)
+                rows = [
+                    UrlsByReason(state=PageState.SKIPPED, reason=name, urls=n, is_page=False)
+                    for name, n in reasons.items()
+                ]
+                return UrlsCounted(urls_met=len(self.pages) + len(self.skipped), skipped=tuple(rows))
+            case SkippedUrlsQuery():
+                after = message.after_reason, message.after
+                found_urls = [one for one in self.skipped if message.reason in (None, one.reason)]
+                found_urls = [one for one in found_urls if None in after or (one.reason, one.page_id) > after]
+                found_urls = found_urls[: message.limit]
+                return SkippedUrlList(urls=tuple(found_urls), has_more=len(found_urls) == message.limit)
             case SavedDocumentsQuery():
                 found_ids = [one for one in self.saved if message.after is None or one > message.after]
                 more_ids = len(found_ids) > message.limit
@@ -195,7 +219,8 @@ class FakeTracker:
 
 
 def _is_asked_for(page: Page, query: PagesQuery) -> bool:
-    return query.state in (None, page.state) and (query.after is None or page.page_id > query.after)
+    is_of_kind = query.state in (None, page.state) and query.reason in (None, page.reason)
+    return is_of_kind and (query.after is None or page.page_id > query.after)
 
 
 def _wanted(job: Job, query: JobsQuery) -> bool:

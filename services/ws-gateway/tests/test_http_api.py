@@ -188,7 +188,9 @@ async def test_bad_parameter_is_refused_by_name(gateway: Any, path: str, field: 
     assert await fields_of(response) == [field]
 
 
-@pytest.mark.parametrize("suffix", ["", "/documents", "/pages", "/summary", "/log", "/saved-documents"])
+@pytest.mark.parametrize(
+    "suffix", ["", "/documents", "/pages", "/summary", "/log", "/saved-documents", "/ledger", "/urls"]
+)
 async def test_unknown_job_is_not_found(gateway: Any, suffix: str) -> None:
     response = await gateway.http.get(f"/v1/jobs/{uuid4()}{suffix}")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from ws_gateway import access, events, firecrawl_api, http_api, openapi
+from ws_gateway import access, contents, events, firecrawl_api, http_api, ledger, openapi
 
 
 def references(node: Any) -> set[str]:
@@ -33,5 +33,6 @@ def test_document_describes_every_route_of_the_api() -> None:
         (method.upper(), path) for path, operations in openapi.document()["paths"].items() for method in operations
     }
 
-    served = http_api.routes() + events.routes() + access.routes() + firecrawl_api.routes()
+    modules = (http_api, ledger, contents, events, access, firecrawl_api)
+    served = [route for module in modules for route in module.routes()]
     assert described == {(route.method, route.path) for route in served}

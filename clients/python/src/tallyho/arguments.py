@@ -4,14 +4,18 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
+from tallyho_contracts.pages import PageState
 
 from tallyho import commands, completion, exits
-from tallyho.commands import Command
+from tallyho.commands import Command, as_flag
+from tallyho.crawl_rules import Limits
+from tallyho.exports import FORMATS
 from tallyho.gateway import DEFAULT_URL
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
@@ -63,6 +67,35 @@ DOCUMENT_EPILOG = """examples:
   tallyho document DOCUMENT --json | jq -r '.links[]'
 
 The id is the document_id that `tallyho documents` prints."""
+EXPORT_EPILOG = """examples:
+  tallyho export JOB -o pages.jsonl
+  tallyho export JOB --format parquet -o pages.parquet
+  tallyho export JOB --format warc -o pages.warc.gz --resume
+
+FILE has its name once it is whole; until then it is FILE.unfinished, with FILE.progress beside it. However it was
+interrupted, with --resume it becomes the file that it would have been. docs/export.md says what is in it."""
+LEDGER_EPILOG = """examples:
+  tallyho ledger JOB
+  tallyho ledger JOB --json | jq '.entries[] | select(.state == "failed")'
+
+At the end of the job they add up to the number of URLs that it met. docs/ledger.md says what each reason means."""
+URLS_EPILOG = """examples:
+  tallyho urls JOB > urls.jsonl
+  tallyho urls JOB --state failed | jq -r .url
+  tallyho urls JOB --reason off_site | jq -r .url"""
+CHANGE_EPILOG = """examples:
+  tallyho change JOB --max-pages 2000     go on to 2000 documents; or end with so many, if it is fewer than now
+  tallyho change JOB --delay 1.5          at most one request to a host in 1.5 seconds
+  tallyho change JOB --max-failures none
+
+Fails when the job is at its end, or is being cancelled."""
+RETRY = """Visit the failed pages of a job that has ended again. They become a job of their own, with the same rules.
+It goes on to what is found from there and was never met before; its documents count in it. It is watched to its end."""
+RETRY_EPILOG = """examples:
+  tallyho retry JOB
+  tallyho retry JOB --json | tail -1 | jq .document_count
+
+exit codes: those of `tallyho crawl`"""
 LOG_EPILOG = """examples:
   tallyho log JOB                      what did not go well, page by page, and how the job's status changed
   tallyho log JOB --json | jq -r 'select(.level == "warning") | .fields.url'
@@ -126,12 +159,19 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     documents.add_argument("--after", metavar="N", type=number, default=0, help="only those above this ordinal")
     document = add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole)
     document.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
+    written = "Write a job's documents with their texts to a file."
+    add_export_arguments(add("export", commands.export, written, EXPORT_EPILOG))
+    counted = "Count the URLs that a job met. By state and reason."
+    add_job(add("ledger", commands.ledger, counted, LEDGER_EPILOG, prints_json=whole))
+    add_url_arguments(add("urls", commands.urls, "Print the URLs that a job met, as lines of JSON.", URLS_EPILOG))
     log = add("log", commands.log, "Print the last lines of a job's log.", LOG_EPILOG, prints_json=each)
     add_job(log)
     log.add_argument("--lines", metavar="N", type=lines, default=200, help="at most so many (default: %(default)s)")
     add_job(add("cancel", commands.cancel, "Stop a job; its documents stay."))
     add_job(add("pause", commands.pause, "Fetch no more pages of a job until it is resumed."))
     add_job(add("resume", commands.resume, "Go on with a paused job."))
+    add_limits(add("change", commands.change, "Change the limits of a job while it runs.", CHANGE_EPILOG))
+    add_job(add("retry", commands.retry, RETRY, RETRY_EPILOG, prints_json=states))
     add_job(add("delete", commands.delete, "Delete a job that has ended, and the documents that no other job has."))
     audited = "Compare what the crawler saved with what was counted."
     audit = add("audit", commands.audit, audited, AUDIT_EPILOG, prints_json=each)
@@ -150,6 +190,46 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
 def add_job(command: Parser) -> None:
     """The job that a command is about."""
     command.add_argument("job", metavar="JOB", type=UUID, help="the job's id")
+
+
+def add_export_arguments(command: Parser) -> None:
+    """The job, the format and the file."""
+    add_job(command)
+    command.add_argument(
+        "--format", choices=list(FORMATS), default="jsonl", help=f"{', '.join(FORMATS)} (default: jsonl)"
+    )
+    command.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the file; it must not be there yet"
+    )
+    command.add_argument("--resume", action="store_true", help="go on with an export to FILE that was interrupted")
+
+
+def add_url_arguments(command: Parser) -> None:
+    """The job, and which of its URLs."""
+    add_job(command)
+    states = ", ".join(state.value for state in PageState)
+    command.add_argument(
+        "--state", type=PageState, choices=list(PageState), metavar="STATE", help=f"only those: {states}"
+    )
+    command.add_argument(
+        "--reason", metavar="REASON", help="only those that ended for this reason: robots, http_404, …"
+    )
+
+
+def add_limits(command: Parser) -> None:
+    """The job, and the limits to change."""
+    add_job(command)
+    described = CrawlOptions.model_json_schema()["properties"]
+    for name in Limits.__annotations__:
+        is_time = name == "delay"
+        command.add_argument(
+            as_flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=described[name]["description"],
+            type=seconds_or_none if is_time else number_or_none,
+            metavar="SECONDS" if is_time else "N",
+        )
 
 
 def add_crawl_arguments(command: Parser) -> None:
@@ -178,7 +258,9 @@ def add_crawl_arguments(command: Parser) -> None:
         else:
             default = "none" if described["default"] is None else f"{described['default']:,}"
             text = f"{text} (default: {default})"
-            rules.add_argument(flag, type=number_or_none, metavar="N", help=text, **given)
+            is_time = "number" in (kind.get("type") for kind in described.get("anyOf", ()))
+            type_, metavar = (seconds_or_none, "SECONDS") if is_time else (number_or_none, "N")
+            rules.add_argument(flag, type=type_, metavar=metavar, help=text, **given)
 
 
 def number(text: str) -> int:
@@ -198,6 +280,19 @@ def lines(text: str) -> int:
 def number_or_none(text: str) -> int | None:
     """A whole number, or the word none."""
     return None if text == "none" else number(text)
+
+
+def seconds_or_none(text: str) -> float | None:
+    """A number of seconds, or the word none."""
+    if text == "none":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to 3600")
+    return seconds
 
 
 def gateway_url(text: str) -> str:

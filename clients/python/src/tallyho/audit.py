@@ -1,4 +1,7 @@
-"""Compares what the crawler saved for a job with what the job tracker counted, through the gateway."""
+"""Compares what the crawler did for a job with what the job tracker counted, through the gateway.
+
+What was saved is what was counted, and each URL that was met has one state and one reason.
+"""
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator
@@ -6,6 +9,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 from tallyho_contracts.jobs import JobState, JobStatus
+from tallyho_contracts.pages import PageState
+from tallyho_contracts.urls import JobLedger, is_reason
 
 from tallyho.client import Tallyho
 
@@ -25,7 +30,10 @@ class Ordinals(BaseModel):
 
 
 class Audit(BaseModel):
-    """The documents of one job on both sides, and where they differ. Lists name the first hundred."""
+    """The documents and URLs of one job on both sides, and where they differ. Lists name the first hundred.
+
+    `urls_unfinished` have not ended, `urls_unexplained` have a reason that is none.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,6 +47,10 @@ class Audit(BaseModel):
     listed_twice: int
     missing_ordinals: int
     last_ordinal: int
+    urls_met: int
+    urls_accounted_for: int
+    urls_unfinished: int
+    urls_unexplained: int
     missing_in_tracker_ids: tuple[UUID, ...] = ()
     missing_in_crawler_ids: tuple[UUID, ...] = ()
     ordinal_gaps: tuple[Ordinals, ...] = ()
@@ -48,7 +60,8 @@ class Audit(BaseModel):
         """0 when both sides agree, and the count is the last ordinal."""
         count_is_off = self.document_count != self.last_ordinal
         sets = self.missing_in_tracker + self.missing_in_crawler + self.listed_twice
-        return sets + self.missing_ordinals + count_is_off
+        urls = abs(self.urls_met - self.urls_accounted_for) + self.urls_unfinished + self.urls_unexplained
+        return sets + self.missing_ordinals + count_is_off + urls
 
 
 class SavedIds:
@@ -116,6 +129,7 @@ async def audit_job(client: Tallyho, state: JobState) -> Audit:
             gaps += [Ordinals(first=last + 1, last=document.ordinal - 1)] if len(gaps) < MOST_NAMED else []
         last = document.ordinal
     missing_in_tracker, unlisted = saved.unlisted(MOST_NAMED)
+    ledger = await client.ledger(state.job_id)
     return Audit(
         job_id=state.job_id,
         status=state.status,
@@ -127,15 +141,25 @@ async def audit_job(client: Tallyho, state: JobState) -> Audit:
         listed_twice=twice,
         missing_ordinals=missing_ordinals,
         last_ordinal=last,
+        urls_met=ledger.urls_met,
+        urls_accounted_for=sum(entry.urls for entry in ledger.entries),
+        urls_unfinished=_unfinished(ledger),
+        urls_unexplained=sum(entry.urls for entry in ledger.entries if not is_reason(entry.state, entry.reason)),
         missing_in_tracker_ids=unlisted,
         missing_in_crawler_ids=tuple(unsaved),
         ordinal_gaps=tuple(gaps),
     )
 
 
+def _unfinished(ledger: JobLedger) -> int:
+    return sum(entry.urls for entry in ledger.entries if entry.state in (PageState.PENDING, PageState.RUNNING))
+
+
 def in_words(audit: Audit) -> str:
     """What an audit found, in a line."""
-    found = f"{audit.job_id}  {audit.status:<10} {audit.saved} saved, {audit.document_count} counted"
+    found = (
+        f"{audit.job_id}  {audit.status:<10} {audit.saved} saved, {audit.document_count} counted, {audit.urls_met} URLs"
+    )
     if not audit.drift:
         return f"{found}: drift 0"
     gaps = ", ".join(
@@ -147,6 +171,9 @@ def in_words(audit: Audit) -> str:
         (audit.listed_twice, "listed twice", ""),
         (audit.missing_ordinals, "ordinals missing", gaps),
         (audit.document_count - audit.last_ordinal, "counted beyond the last ordinal", ""),
+        (audit.urls_met - audit.urls_accounted_for, "URLs met but not accounted for", ""),
+        (audit.urls_unfinished, "URLs not at their end", ""),
+        (audit.urls_unexplained, "URLs for no reason that exists", ""),
     )
     said = [f"{number} {what}{f' ({which})' if which else ''}" for number, what, which in faults if number]
     return f"{found}: DRIFT {audit.drift}: {'; '.join(said)}"

@@ -6,12 +6,13 @@ from typing import Any, Self, Unpack
 from uuid import UUID, uuid4
 
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document, SavedDocumentList, StoredDocument
+from tallyho_contracts.documents import Document, JobDocument, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobStatus
 from tallyho_contracts.logs import JobLog, JobLogTail
 from tallyho_contracts.pages import Page, PageList, PageState
+from tallyho_contracts.urls import JobLedger, UrlList
 
-from tallyho.crawl_rules import CrawlRules, crawl_options
+from tallyho.crawl_rules import CrawlRules, Limits, crawl_options
 from tallyho.errors import CrawlUnsuccessful
 from tallyho.frames import documents_in, state_in
 from tallyho.gateway import Gateway, parsed
@@ -120,6 +121,15 @@ class Tallyho:
         """Go on with a paused job."""
         return await self._gateway.ask(Job, "POST", f"jobs/{job_id}/resume")
 
+    async def change(self, job_id: UUID | str, **limits: Unpack[Limits]) -> Job:
+        """Give a live job another `max_pages`, `max_failures` or `delay`; None for no limit. The others stay."""
+        return await self._gateway.ask(Job, "PATCH", f"jobs/{job_id}", json=dict(limits))
+
+    async def retry(self, job_id: UUID | str, *, idempotency_key: str | None = None) -> Job:
+        """Create a job that visits the failed pages of one that has ended, and goes on from there."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        return await self._gateway.ask(Job, "POST", f"jobs/{job_id}/retry", headers=headers)
+
     async def delete(self, job_id: UUID | str) -> Job:
         """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
         return await self._gateway.ask(Job, "DELETE", f"jobs/{job_id}")
@@ -134,6 +144,23 @@ class Tallyho:
             if found.next is None:
                 return
             query["after"] = str(found.next)
+
+    async def ledger(self, job_id: UUID | str) -> JobLedger:
+        """Every URL that the job met, counted by state and reason; at the job's end they add up to `urls_met`."""
+        return await self._gateway.ask(JobLedger, "GET", f"jobs/{job_id}/ledger")
+
+    async def urls(
+        self, job_id: UUID | str, *, state: PageState | None = None, reason: str | None = None
+    ) -> AsyncGenerator[Page, None]:
+        """Every URL that the job met: its pages, then those that are none; with `state` and `reason` only such."""
+        query = {"limit": "1000"} | ({"state": state.value} if state else {}) | ({"reason": reason} if reason else {})
+        while True:
+            found = await self._gateway.ask(UrlList, "GET", f"jobs/{job_id}/urls", params=query)
+            for url in found.urls:
+                yield url
+            if found.next is None:
+                return
+            query["after"] = found.next
 
     async def log(self, job_id: UUID | str, *, limit: int = 200) -> list[JobLog]:
         """The newest lines of the job's log, the oldest of them first; the gateway keeps some, also of an ended job."""
@@ -167,6 +194,22 @@ class Tallyho:
         async with aclosing(source(str(job_id), after)) as documents:
             async for document in documents:
                 yield document
+
+    async def contents(self, job_id: UUID | str, *, after: int = 0) -> AsyncGenerator[JobDocument, None]:
+        """The documents that the job has by now with their texts and links, above the ordinal `after`, in order.
+
+        A stream that breaks goes on where it stopped.
+        """
+
+        def connect() -> AsyncGenerator[bytes, None]:
+            return self._gateway.lines(f"jobs/{job_id}/contents", {"after": str(after)})
+
+        async with aclosing(self._gateway.lasting(connect)) as lines:
+            async for line in lines:
+                found = parsed(JobDocument, line)
+                if found.document.ordinal > after:
+                    after = found.document.ordinal
+                    yield found
 
     async def watch(self, job_id: UUID | str, *, revision: int | None = None) -> AsyncGenerator[JobState, None]:
         """The states of a job as they come, each newer than the one before, until its terminal state.

@@ -12,10 +12,12 @@ from rich.console import Console
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import Job, JobState, JobStatus
 from tallyho_contracts.logs import JobLog
+from tallyho_contracts.pages import PageState
 
+from tallyho import exports
 from tallyho.audit import audited_jobs, in_words
 from tallyho.client import Tallyho
-from tallyho.crawl_rules import crawl_options
+from tallyho.crawl_rules import Limits, crawl_options
 from tallyho.errors import FieldError, RequestInvalid, TallyhoError
 from tallyho.exits import DONE, UNSUCCESSFUL
 from tallyho.gateway import DEFAULT_URL
@@ -127,6 +129,34 @@ async def document(client: Tallyho, arguments: argparse.Namespace) -> int:
     return DONE
 
 
+async def export(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Write a job's documents to a file."""
+    number = await exports.export(client, arguments.job, arguments.output, arguments.format, resume=arguments.resume)
+    print(f"{number} documents in {arguments.output}", file=sys.stderr)
+    return DONE
+
+
+async def ledger(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """How many URLs a job met, by state and reason."""
+    found = await client.ledger(arguments.job)
+    if arguments.json:
+        print(found.model_dump_json())
+        return DONE
+    for entry in sorted(found.entries, key=lambda entry: (list(PageState).index(entry.state), -entry.urls)):
+        print(f"{entry.urls:>10}  {entry.state:<10} {entry.reason or ''}".rstrip())
+    print(f"{found.urls_met:>10}  met")
+    return DONE
+
+
+async def urls(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """A line of JSON for each URL that a job met."""
+    found = client.urls(arguments.job, state=arguments.state, reason=arguments.reason)
+    async with aclosing(found):
+        async for url in found:
+            print(url.model_dump_json())
+    return DONE
+
+
 async def log(client: Tallyho, arguments: argparse.Namespace) -> int:
     """The last lines of a job's log."""
     for line in await client.log(arguments.job, limit=arguments.lines):
@@ -168,6 +198,22 @@ async def pause(client: Tallyho, arguments: argparse.Namespace) -> int:
 async def resume(client: Tallyho, arguments: argparse.Namespace) -> int:
     """Resume a job."""
     return print_status(await client.resume(arguments.job))
+
+
+async def change(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Change the limits of a job."""
+    limits = {name: value for name, value in vars(arguments).items() if name in Limits.__annotations__}
+    if not limits:
+        raise TallyhoError(f"give at least one of {', '.join(map(as_flag, Limits.__annotations__))}")
+    job = await client.change(arguments.job, **limits)
+    print_status(job)
+    print("  " + ", ".join(f"{name} = {getattr(job.options, name)}" for name in limits))
+    return DONE
+
+
+async def retry(client: Tallyho, arguments: argparse.Namespace) -> int:
+    """Visit the failed pages of a job again, and watch that."""
+    return await follow(client, await client.retry(arguments.job), as_json=arguments.json)
 
 
 async def delete(client: Tallyho, arguments: argparse.Namespace) -> int:

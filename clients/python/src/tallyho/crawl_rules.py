@@ -30,10 +30,19 @@ class CrawlRules(TypedDict, total=False):
     canonical: bool
     robots_tags: bool
     max_failures: int | None
+    delay: float | None
     markdown: bool
     render: Literal["none", "browser"]
     keep_html: bool
     max_host_pages: int | None
+
+
+class Limits(TypedDict, total=False):
+    """What `change` takes as keywords: the rules that can change while a job runs. None: no limit."""
+
+    max_pages: int | None
+    max_failures: int | None
+    delay: float | None
 
 
 def crawl_options(given: Mapping[str, object]) -> CrawlOptions:

@@ -96,8 +96,16 @@ class Gateway:
         request = self._session.get(f"{self.url}/v1/{path}", params=params, headers={"Accept": "application/jsonl"})
         async with request as response:
             self._check(response, b"" if response.ok else await response.read())
-            async for line in response.content:
-                yield line
+            # A line can be larger than the reader of lines in aiohttp takes.
+            begun: list[bytes] = []
+            async for chunk in response.content.iter_any():
+                first, *others = chunk.split(b"\n")
+                begun.append(first)
+                for following in others:
+                    yield b"".join(begun)
+                    begun = [following]
+            if any(begun):
+                yield b"".join(begun)
 
     async def frames(self, *subscriptions: dict[str, Any]) -> AsyncGenerator[Frame, None]:
         """What comes over a WebSocket with these subscriptions.

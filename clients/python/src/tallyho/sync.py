@@ -9,13 +9,14 @@ from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
-from tallyho_contracts.documents import Document, StoredDocument
+from tallyho_contracts.documents import Document, JobDocument, StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
 from tallyho_contracts.logs import JobLog
 from tallyho_contracts.pages import Page, PageState
+from tallyho_contracts.urls import JobLedger
 
 from tallyho.client import Tallyho
-from tallyho.crawl_rules import CrawlRules
+from tallyho.crawl_rules import CrawlRules, Limits
 from tallyho.errors import CrawlUnsuccessful
 
 T = TypeVar("T")
@@ -121,6 +122,14 @@ class SyncTallyho:
         """Go on with a paused job."""
         return self._run(self._client.resume(job_id))
 
+    def change(self, job_id: UUID | str, **limits: Unpack[Limits]) -> Job:
+        """Give a live job another `max_pages`, `max_failures` or `delay`; None for no limit. The others stay."""
+        return self._run(self._client.change(job_id, **limits))
+
+    def retry(self, job_id: UUID | str, *, idempotency_key: str | None = None) -> Job:
+        """Create a job that visits the failed pages of one that has ended, and goes on from there."""
+        return self._run(self._client.retry(job_id, idempotency_key=idempotency_key))
+
     def delete(self, job_id: UUID | str) -> Job:
         """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
         return self._run(self._client.delete(job_id))
@@ -128,6 +137,16 @@ class SyncTallyho:
     def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> Generator[Page, None, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""
         return self._each(self._client.pages(job_id, state=state))
+
+    def ledger(self, job_id: UUID | str) -> JobLedger:
+        """Every URL that the job met, counted by state and reason; at the job's end they add up to `urls_met`."""
+        return self._run(self._client.ledger(job_id))
+
+    def urls(
+        self, job_id: UUID | str, *, state: PageState | None = None, reason: str | None = None
+    ) -> Generator[Page, None, None]:
+        """Every URL that the job met: its pages, then those that are none; with `state` and `reason` only such."""
+        return self._each(self._client.urls(job_id, state=state, reason=reason))
 
     def log(self, job_id: UUID | str, *, limit: int = 200) -> list[JobLog]:
         """The newest lines of the job's log, the oldest of them first; the gateway keeps some, also of an ended job."""
@@ -147,6 +166,13 @@ class SyncTallyho:
         With `live` it follows a job that is still at work, and ends with the job's last document.
         """
         return self._each(self._client.documents(job_id, after=after, live=live))
+
+    def contents(self, job_id: UUID | str, *, after: int = 0) -> Generator[JobDocument, None, None]:
+        """The documents that the job has by now with their texts and links, above the ordinal `after`, in order.
+
+        A stream that breaks goes on where it stopped.
+        """
+        return self._each(self._client.contents(job_id, after=after))
 
     def watch(self, job_id: UUID | str, *, revision: int | None = None) -> Generator[JobState, None, None]:
         """The states of a job as they come, each newer than the one before, until its terminal state.

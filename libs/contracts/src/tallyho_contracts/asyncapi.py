@@ -34,6 +34,7 @@ _ROUTES = {
     (COMMANDS, "job"): Route(("ws-gateway",), ("job-tracker",)),
     (COMMANDS, "crawl"): Route(("job-tracker",), ("crawler",)),
     (COMMANDS, "document"): Route(("ws-gateway",), ("crawler",)),
+    (COMMANDS, "url"): Route(("ws-gateway",), ("crawler",)),
     (EVENTS, "crawl"): Route(("crawler",), ("job-tracker",)),
     (EVENTS, "page"): Route(("crawler",), ("job-tracker",)),
     (EVENTS, "document"): Route(("crawler",), ("job-tracker",)),
@@ -44,6 +45,7 @@ _OF_NEW_PAGES = Route(("crawler",), ("job-tracker", "ws-gateway"))
 _ROUTES_OF_TYPES = {
     "job.log.v1": Route(("job-tracker", "crawler"), ("job-tracker", "ws-gateway"), per_job=True),
     "crawl.started.v1": _OF_NEW_PAGES,
+    "crawl.changed.v1": _OF_NEW_PAGES,
     "page.finished.v1": _OF_NEW_PAGES,
 }
 

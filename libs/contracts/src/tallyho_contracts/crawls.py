@@ -73,6 +73,13 @@ class CrawlOptions(Message):
         default=True, description="Obey noindex and nofollow: in robots <meta> tags, X-Robots-Tag and links."
     )
     max_failures: Count | None = Field(default=None, description="The job fails once more pages than this failed.")
+    delay: float | None = Field(
+        default=None,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds from one request of this job to a host to its next; a host that asks for more gets more.",
+    )
     markdown: bool = Field(default=True, description="Keep the main text of a page as markdown.")
     render: Render = Field(
         default="none",
@@ -91,6 +98,10 @@ class CrawlStart(Message):
     revision: Count
     seeds: tuple[Url, ...] = Field(min_length=1, max_length=1000)
     options: CrawlOptions = CrawlOptions()
+    retry_of: UUID | None = Field(
+        default=None,
+        description="Start with the pages of this job that failed, not with the seeds, and leave out what it has met.",
+    )
 
 
 class CrawlCommand(Message):
@@ -110,6 +121,20 @@ class CrawlResume(CrawlCommand):
 
 class CrawlCancel(CrawlCommand):
     """`crawl.cancel.v1`: close all its pages that are not finished; for ever."""
+
+
+class CrawlChange(CrawlCommand):
+    """`crawl.change.v1`, job-tracker to crawler: from now on these are the rules. The crawler confirms it."""
+
+    options: CrawlOptions
+
+
+class CrawlChanged(Message):
+    """`crawl.changed.v1`, crawler to job-tracker: the rules of that revision hold; these pages joined for them."""
+
+    parent_job_id: UUID
+    revision: Count
+    pages: tuple[SpawnedPage, ...]
 
 
 class CrawlDelete(CrawlCommand):

@@ -106,6 +106,13 @@ class StoredDocument(Message):
     truncated: bool = Field(default=False, description="Content, links or HTML are cut off: no message could hold all.")
 
 
+class JobDocument(Message):
+    """A document of a job together with what is kept of it, as the gateway streams them; None if it is not any more."""
+
+    document: Document
+    stored: StoredDocument | None = None
+
+
 class DocumentsGet(Message):
     """`document.batch.v1`, gateway to crawler: many stored documents at once."""
 

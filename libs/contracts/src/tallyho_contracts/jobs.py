@@ -53,6 +53,7 @@ class JobState(Message):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     error: Text | None = None
+    retry_of: UUID | None = Field(default=None, description="The job whose failed pages this one visits again.")
     stalled_since: AwareDatetime | None = Field(
         default=None, description="The last change of a live job that has been silent for too long; none otherwise."
     )
@@ -98,7 +99,7 @@ class PagesByReason(Message):
     """How many pages of a job are in a state for one reason."""
 
     state: PageState
-    reason: Text | None = Field(default=None, description="Why they failed or were skipped; none in other states.")
+    reason: Text | None = Field(default=None, description="Why they ended so; none before their end.")
     pages: int = Field(ge=1, le=2**63 - 1)
 
 
@@ -112,7 +113,7 @@ class CountedAt(Message):
 class JobSummary(Message):
     """The reply to `job.summary.v1`: why a job's pages ended as they did, and how its count rose."""
 
-    pages: tuple[PagesByReason, ...] = Field(max_length=200, description="The most frequent first.")
+    pages: tuple[PagesByReason, ...] = Field(max_length=5000, description="All of them, the most frequent first.")
     documents: tuple[CountedAt, ...] = Field(
         max_length=100, description="Some of its documents, at equal steps from the first to the last."
     )
@@ -159,6 +160,33 @@ class JobPause(JobCommand):
 
 class JobResume(JobCommand):
     """`job.resume.v1`; the reply is the job, or a conflict when it is not paused."""
+
+
+class ChangeableOption(StrEnum):
+    """The options of a crawl that can change while it runs."""
+
+    MAX_PAGES = "max_pages"
+    MAX_FAILURES = "max_failures"
+    DELAY = "delay"
+
+
+class JobChange(JobCommand):
+    """`job.change.v1`; the reply is the job, or a conflict at its end. `fields` says which of the options to change."""
+
+    fields: tuple[ChangeableOption, ...] = Field(min_length=1)
+    max_pages: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    max_failures: Count | None = None
+    delay: float | None = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
+
+
+class JobRetry(JobCommand):
+    """`job.retry.v1`, gateway to job-tracker: a new job that visits the failed pages of one that is at its end.
+
+    The reply is that of `job.create.v1`, or a conflict.
+    """
+
+    retry_of: UUID
+    idempotency_key: Text | None = Field(default=None, min_length=1, max_length=255)
 
 
 class JobDelete(JobCommand):

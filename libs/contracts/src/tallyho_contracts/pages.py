@@ -54,7 +54,9 @@ class PageFinished(Message):
     url: Url
     depth: SmallCount
     outcome: Outcome
-    reason: Text | None = Field(default=None, max_length=200, description="Why it failed or was skipped.")
+    reason: Text | None = Field(
+        default=None, max_length=200, description="Why it ended so; REASONS says what each means."
+    )
     status_code: SmallCount | None = None
     document_id: UUID | None = None
     spawned: tuple[SpawnedPage, ...]
@@ -81,6 +83,7 @@ class PagesQuery(Message):
 
     job_id: UUID
     state: PageState | None = None
+    reason: Text | None = Field(default=None, max_length=200, description="Only those that ended for this reason.")
     after: UUID | None = Field(default=None, description="The last page id already seen.")
     limit: int = Field(default=100, ge=1, le=1000)
 

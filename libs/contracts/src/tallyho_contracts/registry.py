@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tallyho_contracts import crawls, documents, jobs, logs, pages, replies
+from tallyho_contracts import crawls, documents, jobs, logs, pages, replies, urls
 from tallyho_contracts.event import Message
 
 EVENTS = "tallyho.events"
@@ -28,6 +28,8 @@ _ROWS = (
     MessageType("job.cancel.v1", jobs.JobCancel, COMMANDS, reply="job.reply.v1"),
     MessageType("job.pause.v1", jobs.JobPause, COMMANDS, reply="job.reply.v1"),
     MessageType("job.resume.v1", jobs.JobResume, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.change.v1", jobs.JobChange, COMMANDS, reply="job.reply.v1"),
+    MessageType("job.retry.v1", jobs.JobRetry, COMMANDS, reply="job.create.reply.v1"),
     MessageType("job.delete.v1", jobs.JobDelete, COMMANDS, reply="job.reply.v1"),
     MessageType("job.get.v1", jobs.JobGet, COMMANDS, reply="job.reply.v1"),
     MessageType("job.list.v1", jobs.JobsQuery, COMMANDS, reply="job.list.reply.v1"),
@@ -38,12 +40,16 @@ _ROWS = (
     MessageType("document.list.v1", documents.SavedDocumentsQuery, COMMANDS, reply="document.list.reply.v1"),
     MessageType("document.get.v1", documents.DocumentGet, COMMANDS, reply="document.reply.v1"),
     MessageType("document.batch.v1", documents.DocumentsGet, COMMANDS, reply="document.batch.reply.v1"),
+    MessageType("url.count.v1", urls.UrlsCount, COMMANDS, reply="url.count.reply.v1"),
+    MessageType("url.list.v1", urls.SkippedUrlsQuery, COMMANDS, reply="url.list.reply.v1"),
     MessageType("crawl.start.v1", crawls.CrawlStart, COMMANDS),
     MessageType("crawl.pause.v1", crawls.CrawlPause, COMMANDS),
     MessageType("crawl.resume.v1", crawls.CrawlResume, COMMANDS),
     MessageType("crawl.cancel.v1", crawls.CrawlCancel, COMMANDS),
+    MessageType("crawl.change.v1", crawls.CrawlChange, COMMANDS),
     MessageType("crawl.delete.v1", crawls.CrawlDelete, COMMANDS),
     MessageType("crawl.started.v1", crawls.CrawlStarted, EVENTS),
+    MessageType("crawl.changed.v1", crawls.CrawlChanged, EVENTS),
     MessageType("crawl.stopped.v1", crawls.CrawlStopped, EVENTS),
     MessageType("document.saved.v1", documents.DocumentSaved, EVENTS),
     MessageType("page.started.v1", pages.PageStarted, EVENTS),
@@ -60,6 +66,8 @@ _ROWS = (
     MessageType("document.list.reply.v1", documents.SavedDocumentList, None),
     MessageType("document.reply.v1", documents.StoredDocument, None),
     MessageType("document.batch.reply.v1", documents.StoredDocuments, None),
+    MessageType("url.count.reply.v1", urls.UrlsCounted, None),
+    MessageType("url.list.reply.v1", urls.SkippedUrlList, None),
     MessageType("request.refused.v1", replies.Refused, None),
 )
 

@@ -54,7 +54,7 @@ ACCOUNTS: Mapping[str, Account] = {
         configure=r"^ws-gateway\.",
         write=rf"^(ws-gateway\..*|{COMMANDS})$",
         read=rf"^(ws-gateway\..*|{EVENTS}|{REPLIES})$",
-        topics={COMMANDS: r"^(job|document)\.", EVENTS: NOTHING},
+        topics={COMMANDS: r"^(job|document|url)\.", EVENTS: NOTHING},
     ),
     # Declares the topology, and publishes nothing. To bind needs write on the queue and read on the exchange; to say
     # where a queue's dead letters go needs read on the queue.

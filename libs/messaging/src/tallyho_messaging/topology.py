@@ -46,7 +46,7 @@ WORK_QUEUES = (
     WorkQueue(TRACKER_COMMANDS, COMMANDS, ("job.#",), holds_requests=True),
     WorkQueue(TRACKER_LOGS, EVENTS, ("job.log.#",), length=10_000),
     WorkQueue(CRAWLER_COMMANDS, COMMANDS, ("crawl.#",)),
-    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#",), holds_requests=True),
+    WorkQueue(CRAWLER_REQUESTS, COMMANDS, ("document.#", "url.#"), holds_requests=True),
 )
 
 

@@ -8,7 +8,7 @@ import logging
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Pool
 
-from crawler import store
+from crawler import jobs
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,12 @@ async def run(pool: Pool, stop: asyncio.Event) -> None:
 async def forget_some(pool: Pool) -> bool:
     """Forget a chunk of one deleted job, with the documents that no other job has; whether there was such a job."""
     async with pool.acquire() as connection, connection.transaction():
-        job_id = await store.lock_remains(connection)
+        job_id = await jobs.lock_remains(connection)
         if job_id is None:
             return False
-        forgotten = await store.forget_documents(connection, job_id, limit=DOCUMENTS_AT_ONCE)
-        forgotten = forgotten or await store.forget_urls(connection, job_id, limit=URLS_AT_ONCE)
+        forgotten = await jobs.forget_documents(connection, job_id, limit=DOCUMENTS_AT_ONCE)
+        forgotten = forgotten or await jobs.forget_urls(connection, job_id, limit=URLS_AT_ONCE)
         if not forgotten:
-            await store.mark_deleted(connection, job_id)
+            await jobs.mark_deleted(connection, job_id)
             log.info("nothing is left of deleted job=%s", job_id)
         return True

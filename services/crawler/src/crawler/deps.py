@@ -1,7 +1,8 @@
 """What every handler of the crawler works with."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tallyho_messaging.job_logs import Say, say_nothing
@@ -15,8 +16,10 @@ from crawler.known_urls import KnownUrls
 class Deps:
     """The database, the way out to the tracker, the clock, and what this process knows already.
 
-    `host_concurrency` and `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who
-    watch a job. `renders`: this process visits the pages of jobs that want a browser, and no others.
+    `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped. `host_concurrency` and
+    `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who watch a job.
+    `closing` is set when a job may have pages that are to be closed. `renders`: this process visits the
+    pages of jobs that want a browser, and no others.
     """
 
     pool: Pool
@@ -27,3 +30,5 @@ class Deps:
     host_delay: float
     say: Say = say_nothing
     renders: bool = False
+    skipped_urls: KnownUrls = field(default_factory=KnownUrls)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)

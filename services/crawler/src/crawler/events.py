@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tallyho_contracts.documents import Change, DocumentSaved
 from tallyho_contracts.event import Message
-from tallyho_contracts.pages import PageFinished, PageStarted, SpawnedPage
+from tallyho_contracts.pages import Outcome, PageFinished, PageStarted, SpawnedPage
 from tallyho_contracts.registry import TYPE_OF
 from tallyho_messaging.wire import event_of
 from tallyho_postgres.outbox import OutboxEvent
@@ -54,7 +54,13 @@ def document_saved(visit: Visit, change: Change, now: datetime) -> list[OutboxEv
 
 
 def page_finished(
-    visit: Visit, *, spawned: Sequence[FoundPage], skipped_links: dict[str, int], job_pages: int, now: datetime
+    visit: Visit,
+    change: Change,
+    *,
+    spawned: Sequence[FoundPage],
+    skipped_links: dict[str, int],
+    job_pages: int,
+    now: datetime,
 ) -> OutboxEvent:
     """`page.finished`: it names all that was committed with it."""
     page = visit.page
@@ -64,7 +70,7 @@ def page_finished(
         url=page.url,
         depth=page.depth,
         outcome=visit.outcome,
-        reason=visit.reason,
+        reason=change if visit.document else visit.reason,
         status_code=visit.status_code,
         document_id=urls.document_id(page.url) if visit.document else None,
         spawned=spawned_pages(spawned),
@@ -73,6 +79,21 @@ def page_finished(
         timestamp=now,
     )
     return crawl_event(data, page.lane.job_id, now, visit.traceparent)
+
+
+def page_closed(page: FoundPage, reason: str, now: datetime) -> OutboxEvent:
+    """`page.finished`, for a page that is not visited any more."""
+    data = PageFinished(
+        job_id=page.page_id,
+        parent_job_id=page.job_id,
+        url=page.url,
+        depth=page.depth,
+        outcome=Outcome.SKIPPED,
+        reason=reason,
+        spawned=(),
+        timestamp=now,
+    )
+    return crawl_event(data, page.job_id, now)
 
 
 def spawned_pages(found: Sequence[FoundPage]) -> tuple[SpawnedPage, ...]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -13,6 +13,10 @@ from crawler.scope import Scope
 from crawler.sitemaps import Entry
 
 MAX_REDIRECTS = 10
+BUDGET = "budget"
+KNOWN = "known"
+LINK = "link"
+NOFOLLOW = "nofollow"
 TRAP = "trap"
 
 
@@ -133,7 +137,11 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class CrawlJob:
-    """A locked row of `jobs`: `admitted` counts the places taken of `options.max_pages`."""
+    """A locked row of `jobs`: `admitted` counts the places taken of `options.max_pages`.
+
+    `retry_of` are the job whose failed pages it visits, the one that that one retried, and so on. Those after the page
+    `retry_after` are still to join; where that is None, none are.
+    """
 
     job_id: UUID
     status: str
@@ -142,6 +150,23 @@ class CrawlJob:
     admitted: int
     pages: int
     level: int | None
+    saved: int = 0
+    closing: bool = False
+    waits: bool = False
+    retry_of: tuple[UUID, ...] = ()
+    retry_after: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a transaction changes in a job: places taken, pages that joined, documents saved, whether URLs wait."""
+
+    sites: frozenset[str]
+    retry_after: UUID | None
+    admitted: int
+    pages: int
+    saved: int = 0
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +183,29 @@ class FoundPage:
 
 @dataclass
 class Findings:
-    """What visits to pages of one job found: new URLs by the page that found them first, and links not followed."""
+    """What visits to pages of one job found: new URLs by the page that found them first, and links not followed.
+
+    `skipped` are the URLs that no rule lets in, each with the reason, as far as they are news.
+    """
 
     sites: frozenset[str]
     found: dict[str, FoundPage] = field(default_factory=dict)
     finder: dict[UUID, UUID] = field(default_factory=dict)
+    skipped: dict[str, tuple[FoundPage, str]] = field(default_factory=dict)
     skipped_links: dict[UUID, Counter[str]] = field(default_factory=dict)
 
 
-def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID, str]]) -> Findings:
-    """Judge every link of `visits` by the job's rules. URLs in `known` are pages of the job already."""
+def findings(
+    job: CrawlJob,
+    visits: Iterable[Visit],
+    known: Container[tuple[UUID, str]],
+    known_skipped: Container[tuple[UUID, str]] = (),
+) -> Findings:
+    """Judge every link of `visits` by the job's rules.
+
+    URLs in `known` are pages of the job already or wait to become some. Those in `known_skipped` are noted as skipped;
+    found in another place, a rule may let them in.
+    """
     result = Findings(sites=job.sites | _redirected_sites(visits))
     if job.status == "cancelled":
         return result
@@ -175,18 +213,29 @@ def findings(job: CrawlJob, visits: Iterable[Visit], known: Container[tuple[UUID
     for visit in sorted(visits, key=_depth_of_candidates):
         found_on = None if visit.redirect_to else visit.page.url
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter(visit.skipped))
-        for found in [*_lists(visit), *_candidates(visit, skipped, job.options)]:
+        for found, rule in [*_lists(visit), *_candidates(visit, job.options)]:
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
                 continue
             # Lists may lie anywhere: they were asked for, and what they list is judged.
-            if not found.is_list and (refusal := scope.refusal(found.url, found.depth, found_on=found_on)):
+            refusal = rule
+            if not (refusal or found.is_list):
+                refusal = scope.refusal(found.url, found.depth, found_on=found_on)
+            if refusal:
                 skipped[refusal] += 1
+                if (job.job_id, found.url) not in known_skipped:
+                    result.skipped.setdefault(found.url, (found, refusal))
                 continue
             result.found[found.url] = found
             result.finder[found.page_id] = visit.page.page_id
+            result.skipped.pop(found.url, None)
     return result
+
+
+def is_fresh(page: FoundPage, known: Mapping[UUID, str | None]) -> bool:
+    """Whether a URL that the rules let in is to join its job: it is not in it, nor does it wait to be."""
+    return page.page_id not in known or known[page.page_id] not in (None, BUDGET)
 
 
 def _redirected_sites(visits: Iterable[Visit]) -> frozenset[str]:
@@ -200,29 +249,26 @@ def _depth_of_candidates(visit: Visit) -> int:
     return visit.page.depth if visit.redirect_to else visit.page.depth + 1
 
 
-def _lists(visit: Visit) -> list[FoundPage]:
+def _lists(visit: Visit) -> list[tuple[FoundPage, None]]:
     job_id, depth = visit.page.lane.job_id, visit.page.depth
-    return [FoundPage(job_id, urls.page_id(job_id, url), url, depth, is_list=True) for url in visit.lists]
+    return [(FoundPage(job_id, urls.page_id(job_id, url), url, depth, is_list=True), None) for url in visit.lists]
 
 
-def _candidates(visit: Visit, skipped: Counter[str], options: CrawlOptions) -> list[FoundPage]:
+def _candidates(visit: Visit, options: CrawlOptions) -> list[tuple[FoundPage, str | None]]:
+    """The URLs that a visit led to, and of links that are not to be followed whatever they lead to, the reason."""
     job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
         target, redirects = visit.redirect_to, visit.page.redirects + 1
-        return [FoundPage(job_id, urls.page_id(job_id, target), target, depth, redirects, visit.page.is_list)]
-    if options.sitemap == "only":
-        if visit.found.urls:
-            skipped["link"] += len(visit.found.urls)
-        return []
-    found: dict[str, FoundPage] = {}
+        page = FoundPage(job_id, urls.page_id(job_id, target), target, depth, redirects, visit.page.is_list)
+        return [(page, None)]
+    found: dict[str, tuple[FoundPage, str | None]] = {}
     nofollow = visit.found.nofollow
     for link in visit.found.urls:
-        if link in nofollow:
-            skipped["nofollow"] += 1
-            continue
         url = urls.without_tracking(link) if options.drop_tracking else link
-        if url not in found and url != visit.page.url:
-            found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth)
+        # Two links can be one URL without what tracks: it is followed if one of them is.
+        if url != visit.page.url and (url not in found or found[url][1] is not None):
+            rule = LINK if options.sitemap == "only" else NOFOLLOW if link in nofollow else None
+            found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth), rule
     return list(found.values())
 
 
@@ -239,6 +285,28 @@ def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
 def places_given_back(visits: Sequence[Visit]) -> int:
     """How many of `visits` brought no document."""
     return sum(visit.document is None for visit in visits)
+
+
+def within_budget(job: CrawlJob, visits: Iterable[Visit]) -> list[Visit]:
+    """The visits, those without their document that came when the budget was spent.
+
+    Only a budget that was lowered lets more pages be visited than it has room for.
+    """
+    left = None if job.options.max_pages is None else job.options.max_pages - job.saved
+    kept: list[Visit] = []
+    for visit in visits:
+        if visit.document is not None and left is not None:
+            if left <= 0:
+                kept.append(replace(visit, outcome=Outcome.SKIPPED, reason=BUDGET, document=None))
+                continue
+            left -= 1
+        kept.append(visit)
+    return kept
+
+
+def is_spent(options: CrawlOptions, saved: int, admitted: int) -> bool:
+    """Whether the budget is spent though pages are left to visit."""
+    return options.max_pages is not None and saved >= options.max_pages and admitted > saved
 
 
 def within_host_budget(

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from tallyho_contracts.crawls import (
     CrawlCancel,
+    CrawlChange,
+    CrawlChanged,
     CrawlDelete,
     CrawlPause,
     CrawlResume,
@@ -26,28 +28,26 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import host_budgets, metrics, store, urls
+from crawler import host_budgets, jobs, metrics, store, urls
 from crawler.deps import Deps
-from crawler.events import crawl_event, document_saved, page_finished, pages_started, spawned_pages
+from crawler.events import crawl_event, document_saved, page_closed, page_finished, pages_started, spawned_pages
 from crawler.frontier import (
-    TRAP,
+    BUDGET,
     CrawlJob,
-    Findings,
     FoundPage,
     KeptDocument,
     Lane,
     Postponed,
     QueuedPage,
+    Step,
     Visit,
     findings,
-    places_given_back,
     room,
+    within_budget,
 )
-from crawler.listing import within_hosts
+from crawler.growth import add_origins, admit, grow, join
 
-CANCELLED_AT_ONCE = 1_000
-# Of those that wait; the event that names them must fit into a message.
-ADMITTED_AT_ONCE = 1_000
+CLOSED_AT_ONCE = 1_000
 
 
 @dataclass
@@ -96,26 +96,36 @@ async def on_work(deps: Deps, work: Work) -> None:
     now, started_ns = deps.now(), time_ns()
     events: list[OutboxEvent] = []
     known: list[tuple[UUID, str]] = []
+    skipped: list[tuple[UUID, str]] = []
     async with deps.pool.acquire() as connection, connection.transaction():
-        jobs = await store.lock_jobs(connection, work.job_ids)
+        locked = await store.lock_jobs(connection, work.job_ids)
         visits, deleted = await _with_their_documents(connection, work.visits)
         closed = await store.close_pages(connection, visits)
         await store.retry_pages(connection, [*work.postponed, *deleted])
+        by_job = [
+            (job, within_budget(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]))
+            for job in locked
+        ]
+        closed = [visit for _, visits in by_job for visit in visits]
         changes = await store.save_documents(connection, closed, at=now)
         gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
         await store.mark_documents_gone(connection, gone, at=now)
-        by_job = [(job, [visit for visit in closed if visit.page.lane.job_id == job.job_id]) for job in jobs]
-        finds = [(job, visits, findings(job, visits, deps.known_urls)) for job, visits in by_job if visits]
-        await _add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])
+        await jobs.note_failed(connection, closed)
+        finds = [
+            (job, visits, findings(job, visits, deps.known_urls, deps.skipped_urls)) for job, visits in by_job if visits
+        ]
+        await add_origins(deps, connection, [page for _, _, found in finds for page in found.found.values()])
         for job, visits, found in finds:
-            spawned = await _grow(deps, connection, job, visits, found)
+            spawned = await grow(deps, connection, job, visits, found)
             known += [(job.job_id, url) for url in found.found]
+            skipped += [(job.job_id, url) for url in found.skipped]
             for visit in visits:
                 change = changes.get(urls.document_id(visit.page.url), Change.UNCHANGED)
                 events += document_saved(visit, change, now)
                 events.append(
                     page_finished(
                         visit,
+                        change,
                         spawned=spawned.get(visit.page.page_id, []),
                         skipped_links=found.skipped_links.get(visit.page.page_id, Counter()),
                         job_pages=job.pages + sum(map(len, spawned.values())),
@@ -125,6 +135,7 @@ async def on_work(deps: Deps, work: Work) -> None:
         await outbox.add(connection, events)
         await store.settle_lanes(connection, work.served)
     deps.known_urls.add(known)
+    deps.skipped_urls.add(skipped)
     deps.relay.offer(events)
     metrics.closed(closed)
     for visit in closed:
@@ -133,7 +144,7 @@ async def on_work(deps: Deps, work: Work) -> None:
     _tell(deps, closed, work.postponed)
     for job, visits, found in finds:
         places = room(job, visits)
-        if places and any(skipped["budget"] for skipped in found.skipped_links.values()):
+        if places and any(skipped[BUDGET] for skipped in found.skipped_links.values()):
             deps.say(job.job_id, LogLevel.INFO, f"the budget of {job.options.max_pages} documents is spoken for")
 
 
@@ -173,64 +184,6 @@ def _tell(deps: Deps, visits: Sequence[Visit], postponed: Sequence[Postponed]) -
         )
 
 
-async def _add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
-    """Make the origins of found pages known: of all jobs at once, or two transactions could each want the other's."""
-    await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
-
-
-async def _grow(
-    deps: Deps, connection: Connection, job: CrawlJob, visits: Sequence[Visit], found: Findings
-) -> dict[UUID, list[FoundPage]]:
-    """Admit new pages of a job as far as its budget allows; returns them by the page that spawned them."""
-    candidates = list(found.found.values())
-    new = await store.mark_seen(connection, candidates)
-    fresh = [page for page in candidates if page.page_id in new]
-    fresh, trapped = await within_hosts(connection, job, fresh)
-    admitted, refused = await _admit(connection, job, visits, fresh)
-    await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
-    await store.add_waiting(connection, refused)
-    if job.level is not None:
-        redirected = [page for page in candidates if page.redirects and page.page_id not in new]
-        await store.lift_pages(connection, redirected, host_concurrency=deps.host_concurrency)
-    places = room(job, visits)
-    without_place = refused if places is not None and len(admitted) >= places else []
-    for reason, pages in (("budget", without_place), (TRAP, trapped)):
-        for page in pages:
-            found.skipped_links[found.finder[page.page_id]][reason] += 1
-    await store.advance_job(
-        connection,
-        job,
-        admitted=len(admitted) - places_given_back(visits),
-        pages=len(admitted),
-        sites=found.sites,
-    )
-    spawned: dict[UUID, list[FoundPage]] = {}
-    for page in admitted:
-        # A page that waited was found by another visit; it joins the job with the visit that made room.
-        spawned.setdefault(found.finder.get(page.page_id, visits[-1].page.page_id), []).append(page)
-    return spawned
-
-
-async def _admit(
-    connection: Connection, job: CrawlJob, visits: Sequence[Visit], fresh: list[FoundPage]
-) -> tuple[list[FoundPage], list[FoundPage]]:
-    """Split found pages into those that get a place and those that must wait; who waits already comes first.
-
-    Many that wait (a list was read) join the job some at a time: whatever is closed lets more in, until none waits.
-    """
-    places = room(job, visits)
-    if job.status == "cancelled":
-        return fresh, []
-    most = ADMITTED_AT_ONCE if places is None else min(places, ADMITTED_AT_ONCE)
-    waited = await store.take_waiting(connection, job.job_id, most) if most > 0 else []
-    if len(waited) == ADMITTED_AT_ONCE:
-        return waited, fresh
-    if places is None:
-        return [*waited, *fresh], []
-    free = max(0, places - len(waited))
-    return [*waited, *fresh[:free]], fresh[free:]
-
-
 async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
     """Obey the tracker's commands, one at a time."""
     for event in events:
@@ -241,6 +194,8 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
                 await set_status(deps, pause.job_id, "paused", pause.revision)
             case CrawlResume() as resume:
                 await set_status(deps, resume.job_id, "running", resume.revision)
+            case CrawlChange() as change:
+                await change_crawl(deps, change)
             case CrawlCancel() as cancel:
                 await cancel_crawl(deps, cancel)
             case CrawlDelete() as delete:
@@ -250,35 +205,75 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
 
 
 async def start_crawl(deps: Deps, start: CrawlStart) -> None:
-    """Store a job and its seeds, and confirm it with their pages; once, however often the command comes."""
-    seeds, rejected = _seeds(start)
+    """Store a job and its seeds, and confirm it with their pages; once, however often the command comes.
+
+    One that retries another starts with that one's failed pages instead, and knows what that one has met.
+    """
+    seeds, rejected = ([], ()) if start.retry_of else _seeds(start)
+    unfit = [(page, "invalid") for page in {_as_page(start.job_id, seed.url) for seed in rejected}]
     async with deps.pool.acquire() as connection, connection.transaction():
-        status = await store.start_job(
-            connection,
-            start.job_id,
-            revision=start.revision,
-            options=start.options,
-            sites={urls.site(page.url) for page in seeds if not page.is_list},
+        sites, retry_of = await _origin_of(connection, start, seeds)
+        status = await jobs.start_job(
+            connection, start.job_id, revision=start.revision, options=start.options, sites=sites, retry_of=retry_of
         )
         if status is None:
             return
         [job] = await store.lock_jobs(connection, [start.job_id])
         pages = [] if status == "cancelled" else seeds
-        if start.options.max_host_pages is not None:
+        unfit += [(seed, "cancelled") for seed in seeds if not pages]
+        if job.options.max_host_pages is not None:
             hosts = Counter(urls.site(page.url) for page in pages)
             await host_budgets.add_host_pages(connection, start.job_id, hosts)
-        await store.mark_seen(connection, pages)
-        admitted, refused = await _admit(connection, job, [], pages)
-        await _add_origins(deps, connection, pages)
-        await store.enqueue_pages(connection, admitted, host_concurrency=deps.host_concurrency)
-        await store.add_waiting(connection, refused)
-        await store.advance_job(connection, job, admitted=len(admitted), pages=len(admitted), sites=job.sites)
-        started = CrawlStarted(parent_job_id=start.job_id, pages=spawned_pages(admitted), rejected=rejected)
+        admission = await admit(connection, job, [], pages)
+        await _prepare_origins(deps, connection, job, pages)
+        number = len(admission.joining)
+        step = Step(job.sites, admission.retry_after, admitted=number, pages=number, waits=bool(admission.waiting))
+        await join(deps, connection, job, admission, step, skipped=unfit)
+        started = CrawlStarted(parent_job_id=start.job_id, pages=spawned_pages(admission.joining), rejected=rejected)
         event = crawl_event(started, start.job_id, deps.now())
         await outbox.add(connection, [event])
     deps.relay.offer([event])
     for seed in rejected:
         deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=urls.redacted(seed.url))
+
+
+async def _origin_of(
+    connection: Connection, start: CrawlStart, seeds: Sequence[FoundPage]
+) -> tuple[set[str], list[UUID]]:
+    """The sites of a job that starts, and the jobs that it retries, the nearest first."""
+    if start.retry_of is None:
+        return {urls.site(page.url) for page in seeds if not page.is_list}, []
+    sites, before = await jobs.get_retried(connection, start.retry_of) or ([], [])
+    return set(sites), [start.retry_of, *before]
+
+
+async def _prepare_origins(deps: Deps, connection: Connection, job: CrawlJob, pages: Sequence[FoundPage]) -> None:
+    await add_origins(deps, connection, pages)
+    if job.retry_of:
+        await jobs.add_failed_origins(
+            connection, job.retry_of[0], host_concurrency=deps.host_concurrency, host_delay=deps.host_delay
+        )
+
+
+async def change_crawl(deps: Deps, change: CrawlChange) -> None:
+    """Let other rules hold for a job, and confirm it with the pages that join for a larger budget."""
+    async with deps.pool.acquire() as connection, connection.transaction():
+        if not await jobs.change_options(connection, change.job_id, change.options, revision=change.revision):
+            return
+        [job] = await store.lock_jobs(connection, [change.job_id])
+        admission = await admit(connection, job, [], [])
+        number = len(admission.joining)
+        # Whether what is left is to be closed is decided anew: a larger budget goes on where a smaller one ended.
+        open_again = replace(job, closing=job.status == "cancelled")
+        step = Step(job.sites, admission.retry_after, admitted=number, pages=number)
+        await join(deps, connection, open_again, admission, step)
+        await jobs.renew_pace(connection, change.job_id)
+        joined = spawned_pages(admission.joining)
+        changed = CrawlChanged(parent_job_id=change.job_id, revision=change.revision, pages=joined)
+        event = crawl_event(changed, change.job_id, deps.now())
+        await outbox.add(connection, [event])
+    deps.relay.offer([event])
+    deps.closing.set()
 
 
 def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]]:
@@ -292,37 +287,54 @@ def _seeds(start: CrawlStart) -> tuple[list[FoundPage], tuple[RejectedSeed, ...]
         if url is None:
             rejected.append(RejectedSeed(url=seed, reason="not an http(s) URL"))
         else:
-            pages[url] = FoundPage(start.job_id, urls.page_id(start.job_id, url), url, 0, is_list=is_list)
+            pages[url] = _as_page(start.job_id, url, is_list=is_list)
     return list(pages.values()), tuple(rejected)
+
+
+def _as_page(job_id: UUID, url: str, *, is_list: bool = False) -> FoundPage:
+    return FoundPage(job_id, urls.page_id(job_id, url), url, depth=0, is_list=is_list)
 
 
 async def set_status(deps: Deps, job_id: UUID, status: str, revision: int) -> None:
     """Pause or resume a job: its lanes are claimed only while it is running."""
     async with deps.pool.acquire() as connection:
-        await store.set_status(connection, job_id, status, revision=revision)
+        await jobs.set_status(connection, job_id, status, revision=revision)
 
 
 async def cancel_crawl(deps: Deps, cancel: CrawlCancel) -> None:
-    """Close all pages of a job, some at a time, and name them. A page under way is closed with the others: its visit
-    will find it gone."""
+    """Close all pages of a job and name them: the first at once, the others by and by, so that no command has to wait.
+
+    A page under way is closed with the others: its visit will find it gone.
+    """
     async with deps.pool.acquire() as connection:
-        await store.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
-    while await _cancel_some(deps, cancel.job_id) == CANCELLED_AT_ONCE:
-        pass
+        await jobs.set_status(connection, cancel.job_id, "cancelled", revision=cancel.revision)
+    await close_some(deps, cancel.job_id)
+    deps.closing.set()
 
 
 async def delete_crawl(deps: Deps, delete: CrawlDelete) -> None:
     """Forget a job that has ended, in the background."""
     async with deps.pool.acquire() as connection:
-        await store.delete_job(connection, delete.job_id, revision=delete.revision)
+        await jobs.delete_job(connection, delete.job_id, revision=delete.revision)
 
 
-async def _cancel_some(deps: Deps, job_id: UUID) -> int:
+async def close_some(deps: Deps, job_id: UUID) -> bool:
+    """Close some of the pages left in the queue of a job that is being closed; whether more may be left."""
+    now = deps.now()
     async with deps.pool.acquire() as connection, connection.transaction():
-        await store.lock_jobs(connection, [job_id])
-        await store.forget_waiting(connection, job_id)
-        page_ids = await store.cancel_pages(connection, job_id, limit=CANCELLED_AT_ONCE)
-        stopped = crawl_event(CrawlStopped(parent_job_id=job_id, page_ids=tuple(page_ids)), job_id, deps.now())
-        await outbox.add(connection, [stopped])
-    deps.relay.offer([stopped])
-    return len(page_ids)
+        locked = await store.lock_jobs(connection, [job_id])
+        if not locked or not locked[0].closing:
+            return False
+        pages = await jobs.remove_pages(connection, job_id, limit=CLOSED_AT_ONCE)
+        if locked[0].status == "cancelled":
+            page_ids = tuple(page.page_id for page in pages)
+            events = [crawl_event(CrawlStopped(parent_job_id=job_id, page_ids=page_ids), job_id, now)]
+        else:
+            events = [page_closed(page, BUDGET, now) for page in pages]
+        more = len(pages) == CLOSED_AT_ONCE
+        await jobs.note_closed(connection, job_id, len(pages), closing=more)
+        if not more:
+            await jobs.forget_lanes(connection, job_id)
+        await outbox.add(connection, events)
+    deps.relay.offer(events)
+    return more

@@ -7,9 +7,10 @@ from dataclasses import replace
 from tallyho_contracts.logs import LogLevel
 from tallyho_postgres.pool import Connection
 
-from crawler import host_budgets, store, urls
+from crawler import ledger, store, urls
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, TRAP, CrawlJob, FoundPage, Visit, within_host_budget
+from crawler.frontier import BUDGET, MAX_REDIRECTS, CrawlJob, FoundPage, Step, Visit, is_fresh
+from crawler.growth import Admission, add_origins, join, sift
 from crawler.scope import Scope
 from crawler.sitemaps import MAX_ENTRIES, Entry
 
@@ -35,14 +36,14 @@ async def add_listed(deps: Deps, visit: Visit) -> Visit:
             if start == 0:
                 room = await _room(connection, job)
             if room is not None and room <= -MAX_ENTRIES:
-                skipped["budget"] += len(visit.listed) - start
+                skipped[BUDGET] += len(visit.listed) - start
                 break
-            new, trapped = await _add(deps, connection, job, _pages(visit, job, entries, skipped))
-            skipped[TRAP] += len(trapped)
-        deps.known_urls.add((job.job_id, page.url) for page in new)
+            waiting, refused = await _add(deps, connection, job, _judged(visit, job, entries))
+        deps.known_urls.add((job.job_id, page.url) for page in waiting)
+        skipped.update(reason for _, reason in refused)
         if room is not None:
-            skipped["budget"] += min(len(new), max(0, len(new) - room))
-            room -= len(new)
+            skipped[BUDGET] += min(len(waiting), max(0, len(waiting) - room))
+            room -= len(waiting)
     deps.say(
         visit.page.lane.job_id, LogLevel.INFO, f"list read: {len(visit.listed)} URLs", url=urls.redacted(visit.page.url)
     )
@@ -54,30 +55,35 @@ async def _room(connection: Connection, job: CrawlJob) -> int | None:
     if job.options.max_pages is None:
         return None
     free = job.options.max_pages - job.admitted
-    return free - await store.count_waiting(connection, job.job_id, limit=free + MAX_ENTRIES)
+    return free - await store.count_waiting(connection, job.job_id, limit=max(0, free + MAX_ENTRIES))
 
 
 async def _add(
-    deps: Deps, connection: Connection, job: CrawlJob, pages: Sequence[FoundPage]
-) -> tuple[list[FoundPage], list[FoundPage]]:
-    """Let the new ones of these URLs wait; returns them, and those for which their hosts have no room."""
-    await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
-    new = await store.mark_seen(connection, pages)
-    within, beyond = await within_hosts(connection, job, [page for page in pages if page.page_id in new])
-    await store.add_waiting(connection, within)
-    return within, beyond
+    deps: Deps, connection: Connection, job: CrawlJob, judged: Sequence[tuple[FoundPage, str | None]]
+) -> tuple[list[FoundPage], list[tuple[FoundPage, str]]]:
+    """Let the new ones of the URLs that the rules let in wait, and note the others; returns both."""
+    allowed = [page for page, refusal in judged if refusal is None]
+    refused = [(page, refusal) for page, refusal in judged if refusal is not None]
+    await add_origins(deps, connection, allowed)
+    known = await ledger.known_urls(connection, [page for page, _ in judged])
+    sifted = await sift(connection, job, [page for page in allowed if is_fresh(page, known)])
+    news = [*((page, reason) for page, reason in refused if page.page_id not in known), *sifted.refused]
+    admission = Admission([], sifted.fresh, job.retry_after)
+    step = Step(job.sites, job.retry_after, admitted=0, pages=0, waits=bool(sifted.fresh))
+    await join(deps, connection, job, admission, step, skipped=news)
+    return sifted.fresh, [*refused, *sifted.refused]
 
 
-def _pages(visit: Visit, job: CrawlJob, entries: Sequence[Entry], skipped: Counter[str]) -> list[FoundPage]:
-    """The entries that may become pages, each once; the others are counted in `skipped`."""
+def _judged(visit: Visit, job: CrawlJob, entries: Sequence[Entry]) -> list[tuple[FoundPage, str | None]]:
+    """The URLs of entries, each once, with the reason why it is none for the job; None where it may be."""
     scope = Scope.of(job.options, job.sites)
-    pages: dict[str, FoundPage] = {}
+    judged: dict[str, tuple[FoundPage, str | None]] = {}
     for found, entry in _found(visit, job, entries):
-        if refusal := _refusal(job, scope, found, entry):
-            skipped[refusal] += 1
-        else:
-            pages.setdefault(found.url, found)
-    return list(pages.values())
+        refusal = _refusal(job, scope, found, entry)
+        # Two entries can be one URL without what tracks: it may be visited if one of them may.
+        if found.url not in judged or (refusal is None and judged[found.url][1] is not None):
+            judged[found.url] = found, refusal
+    return list(judged.values())
 
 
 def _found(visit: Visit, job: CrawlJob, entries: Sequence[Entry]) -> Iterator[tuple[FoundPage, Entry]]:
@@ -98,16 +104,3 @@ def _refusal(job: CrawlJob, scope: Scope, found: FoundPage, entry: Entry) -> str
     if found.is_list:
         return "nested" if found.redirects > MAX_REDIRECTS else None
     return scope.refusal(found.url, found.depth)
-
-
-async def within_hosts(
-    connection: Connection, job: CrawlJob, fresh: list[FoundPage]
-) -> tuple[list[FoundPage], list[FoundPage]]:
-    """Split new pages of a locked job into those that their hosts have room for, which take it, and the others."""
-    limit = job.options.max_host_pages
-    if limit is None or not fresh:
-        return fresh, []
-    hosts = {urls.site(page.url) for page in fresh}
-    within, beyond = within_host_budget(fresh, await host_budgets.host_pages(connection, job.job_id, hosts), limit)
-    await host_budgets.add_host_pages(connection, job.job_id, Counter(urls.site(page.url) for page in within))
-    return within, beyond

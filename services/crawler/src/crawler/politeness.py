@@ -94,17 +94,24 @@ class Politeness:
         return robots
 
     async def turn(self, lane: Lane, robots: Robots) -> bool:
-        """Wait until a request may be sent to an origin; False when that is too far off to hold a slot for."""
-        origin, now = lane.origin, monotonic()
-        if max(self._held.get(origin, 0.0), self._resting.get((origin, lane.slot), 0.0)) > now:
+        """Wait until a lane's job may send a request to its origin; False when that is too far off to wait for."""
+        held = max(self._held.get(lane.origin, 0.0), self._resting.get((lane.origin, lane.slot), 0.0))
+        if held > monotonic():
             return False
-        if not self._host_delay and not robots.crawl_delay:
-            return True
-        async with self._pool.acquire() as connection:
-            wait = await store.reserve_fetch(connection, origin, within=TURN_SECONDS)
-        if wait is None:
+        waits: list[float | None] = [0.0]
+        if lane.options.delay or self._host_delay or robots.crawl_delay:
+            async with self._pool.acquire() as connection:
+                if delay := lane.options.delay:
+                    waits.append(
+                        await store.reserve_job_fetch(
+                            connection, lane.job_id, lane.origin, delay=delay, within=TURN_SECONDS
+                        )
+                    )
+                if None not in waits and (self._host_delay or robots.crawl_delay):
+                    waits.append(await store.reserve_fetch(connection, lane.origin, within=TURN_SECONDS))
+        if None in waits:
             return False
-        await asyncio.sleep(wait)  # the reserved time itself is what is waited for
+        await asyncio.sleep(max(wait or 0.0 for wait in waits))  # the reserved time itself is what is waited for
         return True
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:

@@ -1,8 +1,9 @@
-"""The requests of the gateway to the crawler: what it saved, for a job and of a page."""
+"""The requests of the gateway to the crawler: what it saved, for a job and of a page, and the URLs that a job met."""
 
 import asyncio
 import zlib
 from contextlib import aclosing
+from uuid import UUID
 
 from tallyho_contracts.documents import (
     DocumentGet,
@@ -14,11 +15,12 @@ from tallyho_contracts.documents import (
 )
 from tallyho_contracts.event import Message
 from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_contracts.urls import SkippedUrlList, SkippedUrlsQuery, UrlsCount, UrlsCounted
 from tallyho_messaging.requests import RequestRefused
 from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres.pool import Pool
 
-from crawler import store
+from crawler import ledger, store
 from crawler.fitting import fitting, size_of
 
 # Of documents in one reply; the last may take it beyond, as far as `fitting` allows.
@@ -34,6 +36,10 @@ async def answer(pool: Pool, event: AnyEvent) -> Message:
             return await get_document(pool, one)
         case DocumentsGet() as many:
             return await get_documents(pool, many)
+        case UrlsCount(job_id=job_id):
+            return await count_urls(pool, job_id)
+        case SkippedUrlsQuery() as listed:
+            return await list_skipped_urls(pool, listed)
         case _:
             refused = Refused(code=ErrorCode.INVALID, message=f"{event.type} is no request to the crawler")
             raise RequestRefused(refused)
@@ -80,3 +86,18 @@ async def get_documents(pool: Pool, asked: DocumentsGet) -> StoredDocuments:
                 return StoredDocuments(documents=tuple(documents), answered=index)
             documents.append(fitting(document))
     return StoredDocuments(documents=tuple(documents), answered=len(asked.document_ids))
+
+
+async def count_urls(pool: Pool, job_id: UUID) -> UrlsCounted:
+    """How many URLs a job met, and how many of them are no pages of it; both of the same moment."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        met = await ledger.count_urls(connection, job_id)
+        skipped = await ledger.count_skipped(connection, job_id)
+    return UrlsCounted(urls_met=met, skipped=tuple(skipped))
+
+
+async def list_skipped_urls(pool: Pool, query: SkippedUrlsQuery) -> SkippedUrlList:
+    """A keyset page of the URLs that are no pages of a job, by reason and id."""
+    async with pool.acquire() as connection:
+        found = await ledger.list_skipped(connection, query)
+    return SkippedUrlList(urls=tuple(found), has_more=len(found) == query.limit)

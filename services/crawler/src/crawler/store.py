@@ -1,7 +1,7 @@
 """The crawler's tables: one function per named query. The caller owns the transaction."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,9 @@ from crawler.frontier import (
     Lane,
     Postponed,
     QueuedPage,
+    Step,
     Visit,
+    is_spent,
     slot_of,
 )
 
@@ -121,6 +123,15 @@ async def reserve_fetch(connection: Connection, origin: str, *, within: float) -
     return wait
 
 
+async def reserve_job_fetch(
+    connection: Connection, job_id: UUID, origin: str, *, delay: float, within: float
+) -> float | None:
+    """Reserve a job's next request to an origin; returns the seconds to wait, None when it is too far off."""
+    seconds = timedelta(seconds=delay), timedelta(seconds=within)
+    wait: float | None = await connection.fetchval(SQL["reserve_job_fetch"], job_id, origin, *seconds)
+    return wait
+
+
 async def hold_origin(
     connection: Connection, origin: str, *, at_least: float, at_most: float, counts_at_once: bool
 ) -> float:
@@ -165,6 +176,11 @@ async def lock_jobs(connection: Connection, job_ids: Collection[UUID]) -> list[C
             admitted=row["admitted"],
             pages=row["pages"],
             level=row["level"],
+            saved=row["saved"],
+            closing=row["closing"],
+            waits=row["waits"],
+            retry_of=tuple(row["retry_of"]),
+            retry_after=row["retry_after"],
         )
         for row in await connection.fetch(SQL["lock_jobs"], sorted(job_ids))
     ]
@@ -223,14 +239,6 @@ async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
     return html
 
 
-async def mark_seen(connection: Connection, found: Sequence[FoundPage]) -> set[UUID]:
-    """Remember URLs as met in their job; returns the page ids of those that were new."""
-    if not found:
-        return set()
-    columns = [page.job_id for page in found], [page.page_id for page in found]
-    return {row["page_id"] for row in await connection.fetch(SQL["mark_seen"], *columns)}
-
-
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
     """Take the URLs of a job that have waited longest for a place in its budget."""
     rows = await connection.fetch(SQL["take_waiting"], job_id, limit)
@@ -247,9 +255,10 @@ async def count_waiting(connection: Connection, job_id: UUID, *, limit: int) -> 
 
 
 async def add_waiting(connection: Connection, pages: Sequence[FoundPage]) -> None:
-    """Let URLs wait for a place in their job's budget."""
+    """Let URLs wait for a place in their job's budget; that they were met is noted apart."""
     if pages:
-        await connection.execute(SQL["add_waiting"], _json([_found(n, page) for n, page in enumerate(pages)]))
+        rows = ((page.job_id, page.page_id, page.redirects, page.is_list) for page in pages)
+        await connection.execute(SQL["add_waiting"], *map(list, zip(*rows, strict=True)))
 
 
 async def add_origins(
@@ -276,14 +285,23 @@ async def lift_pages(connection: Connection, pages: Sequence[FoundPage], *, host
         await connection.execute(SQL["lift_pages"], _json(rows))
 
 
-async def advance_job(
-    connection: Connection, job: CrawlJob, *, admitted: int, pages: int, sites: frozenset[str]
-) -> None:
+async def advance_job(connection: Connection, job: CrawlJob, step: Step) -> None:
     """Add to a locked job's counters; go on to its next level when the present one is finished."""
     level = job.level
     if level is not None:
         level = max(level, await connection.fetchval(SQL["first_level"], job.job_id) or 0)
-    await connection.execute(SQL["advance_job"], job.job_id, admitted, pages, sorted(sites), level)
+    await connection.execute(
+        SQL["advance_job"],
+        job.job_id,
+        step.admitted,
+        step.pages,
+        step.saved,
+        step.waits,
+        job.closing or is_spent(job.options, job.saved + step.saved, job.admitted + step.admitted),
+        sorted(step.sites),
+        step.retry_after,
+        level,
+    )
     if level != job.level:
         await connection.execute(SQL["wake_lanes"], job.job_id)
 
@@ -294,67 +312,6 @@ async def settle_lanes(connection: Connection, lanes: Sequence[Lane]) -> None:
         await connection.execute(SQL["settle_lanes"], *_lane_columns(lanes))
         origins, slots = [lane.origin for lane in lanes], [lane.slot for lane in lanes]
         await connection.execute(SQL["release_slots"], origins, slots, [lane.epoch for lane in lanes])
-
-
-async def start_job(
-    connection: Connection, job_id: UUID, *, revision: int, options: CrawlOptions, sites: Iterable[str]
-) -> str | None:
-    """Store a job's rules, once; returns its status, or None when it was started before."""
-    level = None if options.max_depth is None else 0
-    status: str | None = await connection.fetchval(
-        SQL["start_job"], job_id, revision, options.model_dump_json(), sorted(sites), level
-    )
-    return status
-
-
-async def set_status(connection: Connection, job_id: UUID, status: str, *, revision: int) -> None:
-    """Obey a command, unless a newer one was obeyed."""
-    await connection.execute(SQL["set_status"], job_id, status, revision)
-
-
-async def cancel_pages(connection: Connection, job_id: UUID, *, limit: int) -> list[UUID]:
-    """Close up to `limit` pages of a locked, cancelled job; returns their ids."""
-    return [row["page_id"] for row in await connection.fetch(SQL["cancel_pages"], job_id, limit)]
-
-
-async def forget_waiting(connection: Connection, job_id: UUID) -> None:
-    """Drop what a cancelled job has besides its pages."""
-    await connection.execute(SQL["forget_waiting"], job_id)
-
-
-async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:
-    """Make a job one that is never started again, and that is to be forgotten."""
-    await connection.execute(SQL["delete_job"], job_id, revision)
-
-
-async def lock_remains(connection: Connection) -> UUID | None:
-    """Lock a deleted job that still has rows; None when there is none."""
-    job_id: UUID | None = await connection.fetchval(SQL["lock_remains"])
-    return job_id
-
-
-async def forget_documents(connection: Connection, job_id: UUID, *, limit: int) -> int:
-    """Take up to `limit` documents from a job, and delete those that no other job has; returns how many it lost."""
-    taken = [row["document_id"] for row in await connection.fetch(SQL["forget_job_documents"], job_id, limit)]
-    if taken:
-        await connection.execute(SQL["lock_documents"], taken)
-        await connection.execute(SQL["delete_orphans"], taken)
-    return len(taken)
-
-
-async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> int:
-    """Forget up to `limit` URLs of a job in each table that has some; returns how many."""
-    done = [
-        await connection.execute(SQL[query], job_id, limit)
-        for query in ("cancel_pages", "forget_waiting_urls", "forget_seen")
-    ]
-    return sum(int(status.rpartition(" ")[2]) for status in done)
-
-
-async def mark_deleted(connection: Connection, job_id: UUID) -> None:
-    """Remember that nothing is left of a deleted job but its row."""
-    await connection.execute(SQL["forget_waiting"], job_id)
-    await connection.execute(SQL["mark_deleted"], job_id)
 
 
 def _lane_columns(lanes: Sequence[Lane]) -> tuple[list[UUID], list[str], list[int]]:
@@ -373,7 +330,7 @@ def _fenced(page: QueuedPage) -> Mapping[str, object]:
     }
 
 
-def _found(position: int, page: FoundPage) -> dict[str, Any]:
+def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, Any]:
     return {
         "position": position,
         "job_id": page.job_id,
@@ -382,6 +339,8 @@ def _found(position: int, page: FoundPage) -> dict[str, Any]:
         "depth": page.depth,
         "redirects": page.redirects,
         "is_list": page.is_list,
+        "origin": urls.origin(page.url),
+        "slot": slot_of(page.page_id, host_concurrency),
     }
 
 
@@ -404,11 +363,6 @@ def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Ma
         "html": None if document.html is None else b64encode(document.html).decode(),
         "made_by": document.made_by,
     }
-
-
-def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, Any]:
-    slot = slot_of(page.page_id, host_concurrency)
-    return {**_found(position, page), "origin": urls.origin(page.url), "slot": slot}
 
 
 def _json(value: object) -> str:

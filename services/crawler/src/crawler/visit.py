@@ -3,6 +3,7 @@
 import asyncio
 import random
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from time import monotonic
@@ -15,6 +16,7 @@ from tallyho_postgres.pool import Pool
 from crawler import store
 from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
 from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
+from crawler.halts import Halts
 from crawler.isolation import IsolatedParser, ParsingFailedError
 from crawler.links import PageLinks
 from crawler.parsing import Parsed, ToParse, finish, read
@@ -53,6 +55,7 @@ class Visitor:
     politeness: Politeness
     parser: IsolatedParser
     max_attempts: int
+    halts: Halts = field(default_factory=Halts)
     # A list can take 50 MB.
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
 
@@ -70,10 +73,11 @@ class Visitor:
     async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:
         if not await self.politeness.turn(page.lane, robots):
             return None
-        if page.is_list:
-            async with self._reading:
-                return await self._ended(page, await self._fetched(page))
-        return await self._ended(page, await self._fetched(page))
+        async with self._reading if page.is_list else nullcontext():
+            # It can take a while until it is this page's turn.
+            if page.lane.job_id in self.halts:
+                return None
+            return await self._ended(page, await self._fetched(page))
 
     async def _fetched(self, page: QueuedPage) -> Result | NotModified:
         started = monotonic()

@@ -5,6 +5,7 @@ Grouping is what makes the database nearly free: a lane's pages are committed to
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,10 +18,10 @@ from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
 from tallyho_process.traces import traceparent_of, tracer
 
-from crawler import metrics, store
+from crawler import jobs, metrics, store
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
-from crawler.handlers import Work, claim, on_work
+from crawler.handlers import Work, claim, close_some, on_work
 from crawler.listing import add_listed
 from crawler.urls import redacted
 from crawler.visit import Visitor
@@ -35,6 +36,9 @@ GROUP_SECONDS = 0.25
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS = 8.0
+# Within a second after a job is paused or cancelled, no fetch of it begins.
+LOOK_SECONDS = 0.25
+CLOSE_SECONDS = 1.0
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Worker:
     _others: int = 0
     _registered: UUID | None = None
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
+    _serving: Counter[UUID] = field(default_factory=Counter)
     _work: Work = field(default_factory=Work)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,6 +66,7 @@ class Worker:
         async with asyncio.TaskGroup() as loops:
             beating = loops.create_task(self._keep_alive())
             loops.create_task(self._commit_groups())
+            watching = [loops.create_task(self._watch_halts()), loops.create_task(self._close_pages())]
             await self._claim_lanes()
             if self._lanes:
                 await asyncio.wait(self._lanes, timeout=DRAIN_SECONDS)
@@ -68,7 +74,8 @@ class Worker:
                 lane.cancel()
             await asyncio.gather(*self._lanes, return_exceptions=True)
             self._drained.set()
-            beating.cancel()
+            for loop in (beating, *watching):
+                loop.cancel()
         async with self.deps.pool.acquire() as connection:
             await store.remove_worker(connection, self.worker_id)
 
@@ -88,6 +95,32 @@ class Worker:
             lease = timedelta(seconds=self.lease_seconds)
             self._others = await store.register_worker(connection, worker_id, lease)
         self._registered = worker_id
+
+    async def _watch_halts(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                async with self.deps.pool.acquire() as connection:
+                    self.visitor.halts.replace(await jobs.list_halted(connection, self._serving.keys()))
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("it can't be known now which jobs are halted error=%s", error)
+
+    async def _close_pages(self) -> None:
+        """Close the pages of jobs that are cancelled or have spent their budget: of each some, in turn."""
+        while True:
+            await first_of(self.deps.closing, self.stop, seconds=CLOSE_SECONDS)
+            self.deps.closing.clear()
+            try:
+                async with self.deps.pool.acquire() as connection:
+                    closing = await jobs.list_closing(connection)
+                while closing:
+                    closing = [job_id for job_id in closing if await close_some(self.deps, job_id)]
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("pages wait to be closed error=%s", error)
 
     async def _claim_lanes(self) -> None:
         while not self.stop.is_set():
@@ -128,15 +161,18 @@ class Worker:
 
     async def _serve(self, lane: Lane, pages: Sequence[QueuedPage]) -> None:
         until, claimed_ns = monotonic() + TENURE_SECONDS, time_ns()
+        self._serving[lane.job_id] += 1
         try:
             for page in pages:
-                if self.stop.is_set() or monotonic() > until:
+                if self.stop.is_set() or monotonic() > until or lane.job_id in self.visitor.halts:
                     break
                 done = await self._traced_visit(page, claimed_ns)
                 if done is None:
                     break
                 self._note(done)
         finally:
+            self._serving[lane.job_id] -= 1
+            self._serving = +self._serving  # without those of which none is left
             self._work.served.append(lane)
             self._ready.set()
 

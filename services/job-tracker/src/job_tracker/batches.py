@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from pydantic_core import to_json
-from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
+from tallyho_contracts.crawls import CrawlChanged, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import Change, DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.pages import PageFinished, PageStarted, PageState, SpawnedPage
@@ -32,6 +32,7 @@ class Batch:
     pages: dict[Key, Row] = field(default_factory=dict)
     started: set[UUID] = field(default_factory=set)
     crawler_pages: dict[UUID, int] = field(default_factory=dict)
+    changes_confirmed: dict[UUID, int] = field(default_factory=dict)
     job_ids: set[UUID] = field(default_factory=set)
 
     def without(self, job_ids: set[UUID]) -> "Batch":
@@ -59,8 +60,13 @@ def reduce_events(events: Sequence[Message]) -> Batch:
             case CrawlStarted():
                 batch.started.add(data.parent_job_id)
                 _spawned(batch, data.parent_job_id, data.pages)
+            case CrawlChanged():
+                known = batch.changes_confirmed.get(data.parent_job_id, 0)
+                batch.changes_confirmed[data.parent_job_id] = max(known, data.revision)
+                _spawned(batch, data.parent_job_id, data.pages)
             case CrawlStopped():
-                _pages(batch, data.parent_job_id, ((page_id, CANCELLED, {}) for page_id in data.page_ids))
+                ended: Row = {"reason": "cancelled"}
+                _pages(batch, data.parent_job_id, ((page_id, CANCELLED, ended) for page_id in data.page_ids))
             case _:
                 raise TypeError(f"{type(data).__name__} is no event of the crawler")
     return batch

@@ -66,10 +66,15 @@ def tallies(
                 pages=pages.get(job_id, PageCounts()),
                 start_confirmed=job_id in batch.started and not job.start_confirmed,
                 crawler_pages=batch.crawler_pages.get(job_id, 0),
+                change_confirmed=_news(batch.changes_confirmed.get(job_id, 0), job.change_confirmed),
             ),
         )
         for job_id, job in jobs.items()
     ]
+
+
+def _news(revision: int, known: int) -> int:
+    return revision if revision > known else 0
 
 
 async def explained(connection: Connection, job: Job) -> Job:

@@ -68,6 +68,9 @@ class Job:
     updated_at: datetime
     error: str | None
     stalled_since: datetime | None = None
+    change_revision: int = 0
+    change_confirmed: int = 0
+    retry_of: UUID | None = None
     deleted_at: datetime | None = None
 
 
@@ -79,6 +82,7 @@ class Tally:
     pages: PageCounts = PageCounts()
     start_confirmed: bool = False
     crawler_pages: int = 0
+    change_confirmed: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -104,6 +108,7 @@ def state_after(job: Job, tally: Tally, now: datetime) -> Job:
         pages=job.pages + tally.pages,
         start_confirmed=job.start_confirmed or tally.start_confirmed,
         crawler_pages=max(job.crawler_pages, tally.crawler_pages),
+        change_confirmed=max(job.change_confirmed, tally.change_confirmed),
         started_at=job.started_at or now,
         updated_at=now,
     )
@@ -111,13 +116,25 @@ def state_after(job: Job, tally: Tally, now: datetime) -> Job:
         return after
     if after.status is JobStatus.PENDING:
         after = replace(after, status=JobStatus.RUNNING)
-    if has_too_many_failures(after):
-        error = f"{after.pages.failed} pages failed, more than max_failures = {after.options.max_failures}"
-        after = replace(after, status=JobStatus.CANCELLING, error=error)
-    # Every finished page named the pages it spawned. So once all known pages are terminal, no page is unknown.
-    if after.start_confirmed and after.pages.unfinished == 0:
+    after = _stopped_if_too_many_failed(after)
+    # Every finished page named the pages it spawned, and so did the start and every change. So once these are confirmed
+    # and all known pages are terminal, no page is unknown.
+    is_confirmed = after.start_confirmed and after.change_confirmed >= after.change_revision
+    if is_confirmed and after.pages.unfinished == 0:
         after = replace(after, status=_terminal_status(after), finished_at=now)
     return after
+
+
+def with_options(job: Job, options: CrawlOptions) -> Job:
+    """The job under other rules: it may have failed too often by them."""
+    return _stopped_if_too_many_failed(replace(job, options=options))
+
+
+def _stopped_if_too_many_failed(job: Job) -> Job:
+    if not has_too_many_failures(job):
+        return job
+    error = f"{job.pages.failed} pages failed, more than max_failures = {job.options.max_failures}"
+    return replace(job, status=JobStatus.CANCELLING, error=error)
 
 
 def has_too_many_failures(job: Job) -> bool:
@@ -208,6 +225,7 @@ def _state_fields(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "error": job.error,
         "stalled_since": job.stalled_since,
+        "retry_of": job.retry_of,
         "deleted_at": job.deleted_at,
     }
 

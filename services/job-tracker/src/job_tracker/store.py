@@ -12,7 +12,7 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import CountedAt, JobCreate, JobStatus, PagesByReason, WaitingPage
 from tallyho_contracts.logs import JobLog
-from tallyho_contracts.pages import Page, PageState
+from tallyho_contracts.pages import Page, PagesQuery
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
@@ -94,6 +94,7 @@ def _step(before: Job, after: Job) -> Row:
         "status": after.status,
         "start_confirmed": after.start_confirmed,
         "crawler_pages": after.crawler_pages,
+        "change_confirmed": after.change_confirmed,
         "started_at": after.started_at,
         "finished_at": after.finished_at,
         "error": after.error,
@@ -113,7 +114,14 @@ async def lock_idempotency_key(connection: Connection, key: str) -> tuple[Job, b
     return (_job(row), row["request_hash"]) if row else None
 
 
-async def create_job(connection: Connection, request: JobCreate, *, request_hash: bytes, at: datetime) -> Job | None:
+async def set_options(connection: Connection, job: Job) -> None:
+    """Write the options of a locked job, and that the crawler is to confirm those of its present revision."""
+    await connection.execute(SQL["set_options"], job.job_id, job.options.model_dump_json(), job.revision)
+
+
+async def create_job(
+    connection: Connection, request: JobCreate, *, request_hash: bytes, at: datetime, retry_of: UUID | None = None
+) -> Job | None:
     """Insert a job, or fill its placeholder; None when a job with this id was created before."""
     row = await connection.fetchrow(
         SQL["create_job"],
@@ -124,6 +132,7 @@ async def create_job(connection: Connection, request: JobCreate, *, request_hash
         request.name,
         _json(request.seeds),
         request.options.model_dump_json(),
+        retry_of,
     )
     return _job(row) if row else None
 
@@ -151,12 +160,10 @@ async def list_documents(connection: Connection, job_id: UUID, *, after: int, li
     return [Document(**row) for row in await connection.fetch(SQL["list_documents"], job_id, after, limit)]
 
 
-async def list_pages(
-    connection: Connection, job_id: UUID, *, state: PageState | None, after: UUID | None, limit: int
-) -> list[Page]:
-    """The pages of a job after page `after`, by id."""
-    number = PAGE_STATES.index(state) if state else None
-    rows = await connection.fetch(SQL["list_pages"], job_id, after, number, limit)
+async def list_pages(connection: Connection, query: PagesQuery) -> list[Page]:
+    """The pages of a job that the query is about, by id."""
+    number = PAGE_STATES.index(query.state) if query.state else None
+    rows = await connection.fetch(SQL["list_pages"], query.job_id, query.after, number, query.limit, query.reason)
     return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
 
 
@@ -282,6 +289,9 @@ def _job(row: asyncpg.Record) -> Job:
         updated_at=row["updated_at"],
         error=row["error"],
         stalled_since=row["stalled_since"],
+        change_revision=row["change_revision"],
+        change_confirmed=row["change_confirmed"],
+        retry_of=row["retry_of"],
         deleted_at=row["deleted_at"],
     )
 

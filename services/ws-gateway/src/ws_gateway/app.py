@@ -11,7 +11,18 @@ from uuid import UUID
 
 from aiohttp import web
 
-from ws_gateway import access, asyncapi, events, firecrawl_api, firecrawl_watch, http_api, openapi, sockets
+from ws_gateway import (
+    access,
+    asyncapi,
+    contents,
+    events,
+    firecrawl_api,
+    firecrawl_watch,
+    http_api,
+    ledger,
+    openapi,
+    sockets,
+)
 from ws_gateway.access import ACCESS, Access, check_access
 from ws_gateway.broadcast import Broadcast
 from ws_gateway.clients import FLUSH_SECONDS
@@ -104,7 +115,14 @@ def build_app(
     app[STOPPING] = asyncio.Event()
     app[OPENAPI] = openapi.document()
     app[ASYNCAPI] = asyncapi.document()
-    app.add_routes(http_api.routes() + events.routes() + access.routes() + firecrawl_api.routes())
+    app.add_routes(
+        http_api.routes()
+        + ledger.routes()
+        + contents.routes()
+        + events.routes()
+        + access.routes()
+        + firecrawl_api.routes()
+    )
     app.add_routes(
         [
             web.get("/", page),

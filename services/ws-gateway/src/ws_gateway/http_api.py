@@ -1,7 +1,7 @@
 """The HTTP API: each handler checks what came, asks the job tracker or the crawler, and answers with the reply."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -27,6 +27,7 @@ from tallyho_contracts.jobs import (
     JobList,
     JobPause,
     JobResume,
+    JobRetry,
     JobsQuery,
     JobSummary,
     JobSummaryQuery,
@@ -46,6 +47,7 @@ from ws_gateway.inputs import (
     NoParameters,
     PageListParameters,
     SavedDocumentListParameters,
+    SubmittedChange,
     SubmittedJob,
 )
 from ws_gateway.problems import FieldError, ProblemError, invalid, invalid_fields
@@ -71,12 +73,14 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/jobs", submit_job),
         web.get("/v1/jobs", list_jobs),
         web.get(job, get_job),
+        web.patch(job, change_job),
         web.delete(job, delete_job),
         web.get(f"{job}/summary", summarize_job),
         web.get(f"{job}/log", read_log),
         web.post(f"{job}/cancel", cancel_job),
         web.post(f"{job}/pause", pause_job),
         web.post(f"{job}/resume", resume_job),
+        web.post(f"{job}/retry", retry_job),
         web.get(f"{job}/documents", list_documents),
         web.get(f"{job}/pages", list_pages),
         web.get(f"{job}/saved-documents", list_saved_documents),
@@ -89,9 +93,7 @@ async def submit_job(request: web.Request) -> web.Response:
     query(request, NoParameters)
     key = idempotency_key(request)
     submitted = await body(request, SubmittedJob)
-    reply: JobCreated = await request.app[ASK](submitted.to_create(uuid4(), key))
-    location = {"Location": f"/v1/jobs/{reply.job.job_id}"}
-    return json_response(reply.job, status=201 if reply.created else 200, headers=location)
+    return _created(await request.app[ASK](submitted.to_create(uuid4(), key)))
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -144,6 +146,26 @@ async def resume_job(request: web.Request) -> web.Response:
     return await _command(request, JobResume)
 
 
+async def change_job(request: web.Request) -> web.Response:
+    """Change the limits of a live job; what is not named stays as it is."""
+    query(request, NoParameters)
+    change = await body(request, SubmittedChange)
+    job: Job = await request.app[ASK](change.to_change(job_id(request)))
+    return json_response(job, status=202)
+
+
+async def retry_job(request: web.Request) -> web.Response:
+    """Create a job that visits the failed pages of one that has ended; the same Idempotency-Key gives the same job."""
+    query(request, NoParameters)
+    retry = JobRetry(job_id=uuid4(), retry_of=job_id(request), idempotency_key=idempotency_key(request))
+    return _created(await request.app[ASK](retry))
+
+
+def _created(reply: JobCreated) -> web.Response:
+    location = {"Location": f"/v1/jobs/{reply.job.job_id}"}
+    return json_response(reply.job, status=201 if reply.created else 200, headers=location)
+
+
 async def _command(request: web.Request, command: type[JobCancel] | type[JobPause] | type[JobResume]) -> web.Response:
     query(request, NoParameters)
     job: Job = await request.app[ASK](command(job_id=job_id(request)))
@@ -158,7 +180,7 @@ async def list_documents(request: web.Request) -> web.StreamResponse:
         reply: DocumentList = await request.app[ASK](first)
         return json_response(reply)
     limit = parameters.limit if "limit" in parameters.model_fields_set else None
-    return await _stream(request, first, limit)
+    return await stream_lines(request, document_pages(request.app[ASK], first, limit), about=first.job_id)
 
 
 async def list_pages(request: web.Request) -> web.Response:
@@ -193,25 +215,30 @@ def _source(document: StoredDocument) -> web.Response:
     return web.Response(text=document.html, content_type="text/html", charset="utf-8", headers=headers)
 
 
-async def _stream(request: web.Request, first: DocumentsQuery, limit: int | None) -> web.StreamResponse:
-    pages = _document_pages(request.app[ASK], first, limit)
-    page = await anext(pages)  # an unknown job is a problem, not a stream
+async def stream_lines(
+    request: web.Request, batches: AsyncIterator[Sequence[BaseModel]], *, about: UUID
+) -> web.StreamResponse:
+    """Answer with a line of JSON for each model, a batch at a time as the client takes them."""
+    batch = await anext(batches)  # an unknown job is a problem, not a stream
     response = web.StreamResponse(headers={"Content-Type": JSON_LINES[0]})
     await response.prepare(request)
     try:
-        await response.write(_lines(page))
-        async for page in pages:
-            await response.write(_lines(page))
+        await response.write(_lines(batch))
+        async for batch in batches:
+            await response.write(_lines(batch))
         await response.write_eof()
     except (RequestRefused, RequestTimedOut) as error:
         # The status is sent: only a connection that breaks tells the client that documents are missing.
-        log.warning("document stream broken off job=%s error=%s", first.job_id, error)
+        log.warning("document stream broken off job=%s error=%s", about, error)
         if request.transport:
             request.transport.abort()
     return response
 
 
-async def _document_pages(ask: Ask, first: DocumentsQuery, limit: int | None) -> AsyncIterator[tuple[Document, ...]]:
+async def document_pages(
+    ask: Ask, first: DocumentsQuery, limit: int | None = None
+) -> AsyncIterator[tuple[Document, ...]]:
+    """The documents of a job by ordinal, some at a time; not more than `limit`."""
     after: int | None = first.after
     while after is not None:
         reply: DocumentList = await ask(DocumentsQuery(job_id=first.job_id, after=after, limit=limit or STREAMED_PAGE))
@@ -219,8 +246,8 @@ async def _document_pages(ask: Ask, first: DocumentsQuery, limit: int | None) ->
         after = None if limit else reply.next
 
 
-def _lines(documents: tuple[Document, ...]) -> bytes:
-    return b"".join(document.model_dump_json().encode() + b"\n" for document in documents)
+def _lines(models: Sequence[BaseModel]) -> bytes:
+    return b"".join(model.model_dump_json().encode() + b"\n" for model in models)
 
 
 def wants_json_lines(request: web.Request) -> bool:

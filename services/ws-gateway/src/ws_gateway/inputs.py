@@ -1,15 +1,15 @@
 """What clients may send over HTTP. Unknown fields are refused, so that a typing error is noticed."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 from ada_url import URL
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from tallyho_addresses import is_public_host
 from tallyho_contracts.crawls import CrawlOptions, Pattern
 from tallyho_contracts.event import Count, Text, Url
-from tallyho_contracts.jobs import JobCreate, JobsQuery
+from tallyho_contracts.jobs import ChangeableOption, JobChange, JobCreate, JobsQuery
 from tallyho_contracts.pages import PageState
 
 MAX_NAME = 200
@@ -84,6 +84,27 @@ class SubmittedJob(BaseModel):
             seeds=self.seeds,
             options=CrawlOptions(**self.options.model_dump()),
         )
+
+
+class SubmittedChange(BaseModel):
+    """The body of `PATCH /v1/jobs/{job_id}`: at least one of these limits; null for none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_pages: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    max_failures: Count | None = None
+    delay: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _names_a_limit(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError(f"must have at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+    def to_change(self, job_id: UUID) -> JobChange:
+        """The tracker's request for this body."""
+        fields = tuple(ChangeableOption(name) for name in type(self).model_fields if name in self.model_fields_set)
+        return JobChange(job_id=job_id, fields=fields, **self.model_dump())
 
 
 class _Parameters(BaseModel):

@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from tallyho_contracts.documents import Document, DocumentList, SavedDocumentList, StoredDocument
+from tallyho_contracts.documents import Document, DocumentList, JobDocument, SavedDocumentList, StoredDocument
 from tallyho_contracts.jobs import Job, JobList, JobState, JobSummary
 from tallyho_contracts.logs import JobLogTail
 from tallyho_contracts.pages import PageList
+from tallyho_contracts.urls import JobLedger, UrlList
 
 from ws_gateway.access import Ticket
+from ws_gateway.contents import ContentParameters
 from ws_gateway.firecrawl import (
     ActiveCrawls,
     CrawlCancelled,
@@ -31,8 +33,10 @@ from ws_gateway.inputs import (
     LogParameters,
     PageListParameters,
     SavedDocumentListParameters,
+    SubmittedChange,
     SubmittedJob,
 )
+from ws_gateway.ledger import UrlListParameters
 from ws_gateway.problems import MAX_BODY_BYTES, Problem
 
 SCHEMAS = "#/components/schemas/"
@@ -75,15 +79,35 @@ OPERATIONS = (
         "get", f"{_JOB}/log", "readLog", "The newest lines of a job's log, of the 200 that are kept",
         {200: JobLogTail}, (404,), query=LogParameters,
     ),
+    Operation(
+        "patch", _JOB, "changeJob", "Change the limits of a live job", {202: Job}, (400, 404, 409, 413),
+        body=SubmittedChange,
+    ),
     Operation("post", f"{_JOB}/cancel", "cancelJob", "Cancel a job", {202: Job}, (404,)),
     Operation("post", f"{_JOB}/pause", "pauseJob", "Pause a job", {202: Job}, (404, 409)),
     Operation("post", f"{_JOB}/resume", "resumeJob", "Resume a paused job", {202: Job}, (404, 409)),
+    Operation(
+        "post", f"{_JOB}/retry", "retryJob", "Visit the failed pages of a job that has ended again, as a new job",
+        {201: Job, 200: Job}, (404, 409), idempotency_header="Idempotency-Key",
+    ),
     Operation(
         "get", f"{_JOB}/documents", "listDocuments", "List a job's documents by ordinal, or stream them as JSON Lines",
         {200: DocumentList}, (404,), query=DocumentListParameters,
     ),
     Operation(
+        "get", f"{_JOB}/contents", "streamContents", "Stream a job's documents with their content as JSON Lines",
+        {200: JobDocument}, (404,), query=ContentParameters,
+    ),
+    Operation(
         "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters
+    ),
+    Operation(
+        "get", f"{_JOB}/ledger", "countUrls", "Every URL that a job met, counted by state and reason", {200: JobLedger},
+        (404,),
+    ),
+    Operation(
+        "get", f"{_JOB}/urls", "listUrls", "List every URL that a job met: its pages, then those that are none",
+        {200: UrlList}, (404,), query=UrlListParameters,
     ),
     Operation(
         "get", f"{_JOB}/saved-documents", "listSavedDocuments", "List the ids of what the crawler saved for a job",
@@ -208,12 +232,14 @@ def _reply(operation: Operation, status: int, model: type[BaseModel]) -> Schema:
     content = {"application/json": _ref(model)}
     if model is DocumentList:
         content["application/jsonl"] = _ref(Document)
+    if model is JobDocument:
+        content = {"application/jsonl": _ref(JobDocument)}
     if model is StoredDocument:
         content["text/html"] = {"schema": {"type": "string"}}
     if model is JobState:
         content = {"text/event-stream": _ref(JobState)}
     reply: Schema = {"description": HTTPStatus(status).phrase, "content": content}
-    if operation.name == "submitJob":
+    if operation.name in ("submitJob", "retryJob"):
         reply["headers"] = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}
     return reply
 

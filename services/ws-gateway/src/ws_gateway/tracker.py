@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
-from tallyho_contracts.crawls import CrawlStarted
+from tallyho_contracts.crawls import CrawlChanged, CrawlStarted
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobList, JobsQuery, JobState
 from tallyho_contracts.logs import JobLog
@@ -39,7 +39,7 @@ LINES_LENGTH = 1_000
 PROGRESS = TYPE_OF[JobState].name
 LOG = TYPE_OF[JobLog].name
 # Where the pages are named that join a job; only the old system's clients want to hear of each.
-SPAWNS = frozenset({TYPE_OF[CrawlStarted].name, TYPE_OF[PageFinished].name})
+SPAWNS = frozenset(TYPE_OF[type_].name for type_ in (CrawlStarted, CrawlChanged, PageFinished))
 
 
 class Tracker:
@@ -139,7 +139,7 @@ class Tracker:
             case JobLog() as line if self._lines.cover(LOG, line.job_id):
                 self._logs.offer(line)
                 self._hub.tell_legacy(frames.log(line))
-            case PageFinished(spawned=pages) | CrawlStarted(pages=pages):
+            case PageFinished(spawned=pages) | CrawlStarted(pages=pages) | CrawlChanged(pages=pages):
                 for page in pages:
                     spawn = Spawn(
                         parent_job_id=event.subject,

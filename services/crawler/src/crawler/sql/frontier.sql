@@ -21,8 +21,8 @@ WITH due AS (
     JOIN jobs USING (job_id)
     JOIN slots USING (origin, slot)
     JOIN origins USING (origin)
-    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND jobs.render = $4 AND origins.next_fetch_at <= now()
-        AND slots.rests_until <= now()
+    WHERE lanes.due_at <= now() AND jobs.status = 'running' AND NOT jobs.closing AND jobs.render = $4
+        AND origins.next_fetch_at <= now() AND slots.rests_until <= now()
         -- An array, since a join with workers would not be looked at again for a slot that was claimed meanwhile.
         AND (slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now()))) IS NOT TRUE
         AND (SELECT count(*) FROM slots AS held WHERE held.origin = lanes.origin AND held.owner = $1) < $3
@@ -90,6 +90,14 @@ UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now()) + delay
 WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
 RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
 
+-- name: reserve_job_fetch
+-- Reserve the next time at which a job with a delay of its own may send a request to an origin, unless it is more than $4
+-- away. Returns the seconds to wait; no row when it is too far.
+INSERT INTO paces (job_id, origin, next_fetch_at) VALUES ($1, $2, now() + $3::interval)
+ON CONFLICT (job_id, origin) DO UPDATE SET next_fetch_at = greatest(paces.next_fetch_at, now()) + $3::interval
+WHERE paces.next_fetch_at <= now() + $4::interval
+RETURNING greatest(0, extract(epoch FROM next_fetch_at - $3::interval - now()))::float8 AS wait
+
 -- name: hold_origin
 -- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
 -- counts if $3 is 1, and $4 seconds are the most. What it answers while it is left alone counts once. Returns for how
@@ -130,7 +138,7 @@ WHERE origin = $1
 
 -- name: lock_jobs
 -- Lock jobs in the order of their ids, before anything of theirs is touched.
-SELECT job_id, status, options, sites, admitted, pages, level FROM jobs
+SELECT job_id, status, options, sites, admitted, pages, level, saved, closing, waits, retry_of, retry_after FROM jobs
 WHERE job_id = ANY($1::uuid[]) ORDER BY job_id FOR UPDATE
 
 -- name: close_pages
@@ -207,18 +215,16 @@ ORDER BY asked.place
 -- The compressed source of a document; null where no job wanted it kept.
 SELECT html FROM documents WHERE document_id = $1
 
--- name: mark_seen
--- Remember URLs of jobs. Returns those that were new.
-INSERT INTO seen (job_id, page_id)
-SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, page_id) ORDER BY 1, 2
-ON CONFLICT DO NOTHING
-RETURNING page_id
-
 -- name: take_waiting
--- Take the first $2 URLs of a job that wait for a place in its budget.
-DELETE FROM waiting
-WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
-RETURNING seq, page_id, url, depth, redirects, is_list
+-- Take the first $2 URLs of a job that wait for a place in its budget: they become pages.
+WITH taken AS (
+    DELETE FROM waiting
+    WHERE job_id = $1 AND seq IN (SELECT seq FROM waiting WHERE job_id = $1 ORDER BY seq LIMIT $2)
+    RETURNING seq, page_id, redirects, is_list
+)
+UPDATE seen SET reason = NULL FROM taken
+WHERE seen.job_id = $1 AND seen.page_id = taken.page_id
+RETURNING taken.seq, seen.page_id, seen.url, seen.depth, taken.redirects, taken.is_list
 
 -- name: count_waiting
 -- How many URLs of a job wait, up to $2.
@@ -226,11 +232,11 @@ SELECT count(*) FROM (SELECT FROM waiting WHERE job_id = $1 LIMIT $2) AS waits
 
 -- name: add_waiting
 -- Let URLs wait for a place in their job's budget, in the order given.
-INSERT INTO waiting (job_id, page_id, url, depth, redirects, is_list)
-SELECT job_id, page_id, url, depth, redirects, is_list
-FROM jsonb_to_recordset($1::jsonb) AS page (
-    position int, job_id uuid, page_id uuid, url text, depth int, redirects smallint, is_list boolean
-) ORDER BY position
+INSERT INTO waiting (job_id, page_id, redirects, is_list)
+SELECT job_id, page_id, redirects, is_list
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::boolean[])
+    WITH ORDINALITY AS page (job_id, page_id, redirects, is_list, position)
+ORDER BY position
 
 -- name: add_origins
 -- Make origins and their slots known.
@@ -272,7 +278,10 @@ WHERE lanes.job_id = lifted.job_id AND lanes.origin = lifted.origin AND lanes.sl
 
 -- name: advance_job
 -- Add what a transaction changed to a locked job.
-UPDATE jobs SET admitted = admitted + $2, pages = pages + $3, sites = $4, level = $5 WHERE job_id = $1
+UPDATE jobs SET
+    admitted = admitted + $2, pages = pages + $3, saved = saved + $4, waits = waits OR $5, closing = $6, sites = $7,
+    retry_after = $8, level = $9
+WHERE job_id = $1
 
 -- name: first_level
 -- The least depth at which a job has pages left; null when it has none.
@@ -301,7 +310,12 @@ WITH settled AS (
     WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
         AND NOT settled.has_pages
 )
-UPDATE lanes SET due_at = coalesce(settled.first, 'infinity') FROM settled
+UPDATE lanes SET due_at = coalesce(
+    greatest(settled.first, (
+        SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
+    )), 'infinity'
+)
+FROM settled
 WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
     AND settled.has_pages
 
@@ -311,85 +325,12 @@ UPDATE slots SET owner = NULL
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
 WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
 
--- name: start_job
--- Store a job's rules, once. Returns its status, which a command that came first may have set; none when it was started.
-INSERT INTO jobs (job_id, status, started, revision, options, sites, level)
-VALUES ($1, 'running', true, $2, $3::jsonb, $4, $5)
-ON CONFLICT (job_id) DO UPDATE SET
-    started = true, options = excluded.options, sites = excluded.sites, level = excluded.level
-WHERE NOT jobs.started
-RETURNING status
-
--- name: set_status
--- Obey a command unless a newer one was obeyed or the job is cancelled; a cancel is for ever, and so never too old.
-INSERT INTO jobs (job_id, status, revision) VALUES ($1, $2, $3)
-ON CONFLICT (job_id) DO UPDATE SET status = excluded.status, revision = excluded.revision
-WHERE jobs.status <> 'cancelled' AND (jobs.revision < excluded.revision OR excluded.status = 'cancelled')
-
--- name: cancel_pages
--- Close up to $2 pages of a cancelled job. The job is locked. Returns their ids.
-DELETE FROM queue
-WHERE (job_id, origin, slot, depth, seq) IN (
-    SELECT job_id, origin, slot, depth, seq FROM queue WHERE job_id = $1 LIMIT $2
-)
-RETURNING page_id
-
--- name: forget_waiting
--- Drop the URLs of a cancelled job that wait for a place, and its lanes.
-WITH lane AS (DELETE FROM lanes WHERE job_id = $1), host AS (DELETE FROM job_hosts WHERE job_id = $1)
-DELETE FROM waiting WHERE job_id = $1
-
--- name: delete_job
--- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.
-INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, $2, true)
-ON CONFLICT (job_id) DO UPDATE SET
-    status = 'cancelled', started = true, revision = greatest(jobs.revision, excluded.revision), has_remains = true,
-    options = '{}', sites = '{}'
-
--- name: lock_remains
--- A deleted job that still has rows; of several crawlers, each takes another.
-SELECT job_id FROM jobs WHERE has_remains LIMIT 1 FOR UPDATE SKIP LOCKED
-
--- name: forget_job_documents
--- Take up to $2 documents from a job. Returns their ids.
-DELETE FROM job_documents
-WHERE job_id = $1
-    AND document_id = ANY (
-        ARRAY(SELECT document_id FROM job_documents WHERE job_id = $1 ORDER BY document_id LIMIT $2)
-    )
-RETURNING document_id
-
--- name: lock_documents
--- Lock documents in the order in which they are saved, so that whoever saves one at the same time has noted its job, or
--- will save it anew.
-SELECT FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR UPDATE
-
--- name: delete_orphans
--- Delete those of the locked documents $1 that no job has any more. A statement of its own: it must see what those who
--- held a lock before have committed.
-DELETE FROM documents
-WHERE document_id = ANY($1::uuid[])
-    AND NOT EXISTS (SELECT FROM job_documents WHERE job_documents.document_id = documents.document_id)
-
--- name: forget_seen
--- Forget up to $2 URLs of a job.
-DELETE FROM seen
-WHERE job_id = $1 AND page_id = ANY (ARRAY(SELECT page_id FROM seen WHERE job_id = $1 LIMIT $2))
-
--- name: forget_waiting_urls
--- Forget up to $2 URLs of a job that wait for a place.
-DELETE FROM waiting WHERE job_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM waiting WHERE job_id = $1 LIMIT $2))
-
--- name: mark_deleted
--- Nothing is left of a deleted job but its row.
-UPDATE jobs SET has_remains = false WHERE job_id = $1
-
 -- name: measure_frontier
 -- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has
 -- their slot), later (not yet their time, or not their level's turn), due.
 SELECT
     CASE
-        WHEN jobs.status <> 'running' THEN 'held'
+        WHEN jobs.status <> 'running' OR jobs.closing THEN 'held'
         WHEN slots.owner = ANY (ARRAY(SELECT worker_id FROM workers WHERE alive_until > now())) THEN 'leased'
         WHEN queue.not_before > now() OR queue.depth > jobs.level THEN 'later'
         ELSE 'due'

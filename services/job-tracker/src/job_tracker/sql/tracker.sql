@@ -98,8 +98,8 @@ GROUP BY parent_job_id, was, state
 WITH step AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS step (
         job_id uuid, documents bigint, pending bigint, running bigint, completed bigint, failed bigint, skipped bigint,
-        cancelled bigint, status text, start_confirmed boolean, crawler_pages bigint, started_at timestamptz,
-        finished_at timestamptz, error text
+        cancelled bigint, status text, start_confirmed boolean, crawler_pages bigint,
+        change_confirmed bigint, started_at timestamptz, finished_at timestamptz, error text
     )
 )
 UPDATE jobs SET
@@ -113,6 +113,7 @@ UPDATE jobs SET
     status = step.status,
     start_confirmed = step.start_confirmed,
     crawler_pages = greatest(jobs.crawler_pages, step.crawler_pages),
+    change_confirmed = greatest(jobs.change_confirmed, step.change_confirmed),
     started_at = step.started_at,
     finished_at = step.finished_at,
     error = step.error,
@@ -132,14 +133,20 @@ SELECT pg_advisory_xact_lock(hashtextextended($1, 0))
 
 -- name: create_job
 -- Create a job, or fill its placeholder. Returns its row; none when the job was created before.
-INSERT INTO jobs (job_id, created_at, idempotency_key, request_hash, name, seeds, options, revision, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, 1, $2)
+INSERT INTO jobs (
+    job_id, created_at, idempotency_key, request_hash, name, seeds, options, retry_of, revision, updated_at
+)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, 1, $2)
 ON CONFLICT (job_id) DO UPDATE SET
     created_at = excluded.created_at, idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,
-    name = excluded.name, seeds = excluded.seeds, options = excluded.options, revision = jobs.revision + 1,
-    updated_at = excluded.updated_at
+    name = excluded.name, seeds = excluded.seeds, options = excluded.options, retry_of = excluded.retry_of,
+    revision = jobs.revision + 1, updated_at = excluded.updated_at
 WHERE jobs.created_at IS NULL AND jobs.deleted_at IS NULL
 RETURNING *
+
+-- name: set_options
+-- Write the options of a locked job; the crawler is to confirm those of revision $3.
+UPDATE jobs SET options = $2::jsonb, change_revision = $3 WHERE job_id = $1
 
 -- name: get_job
 -- One job as it was submitted and stands now.
@@ -165,16 +172,17 @@ SELECT document_id, ordinal, page_id, source_url, title, content_hash, change, s
 FROM job_documents WHERE parent_job_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3
 
 -- name: list_pages
--- The pages of a job in state $3 (any when null) after page $2 (from the first when null), by id.
+-- The pages of a job in state $3 and with reason $5 (any when null) after page $2 (from the first when null), by id.
 SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
 FROM pages
 WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
+    AND ($5::text IS NULL OR reason = $5)
 ORDER BY page_id LIMIT $4
 
 -- name: pages_by_reason
 -- How many pages of a job are in which state for which reason, the most frequent first. One row is a state and a reason.
 SELECT state, reason, count(*) AS pages FROM pages
-WHERE parent_job_id = $1 GROUP BY state, reason ORDER BY count(*) DESC, state, reason LIMIT 200
+WHERE parent_job_id = $1 GROUP BY state, reason ORDER BY count(*) DESC, state, reason LIMIT 5000
 
 -- name: sample_documents
 -- When documents of a job were saved: at most $2 + 1 of them, at equal steps of their ordinal, the first and the last among

@@ -20,6 +20,10 @@ export class HttpApi {
     this.request("POST", "v1/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } });
   jobs = (query = {}) => this.request("GET", "v1/jobs", { query });
   job = (id) => this.request("GET", `v1/jobs/${id}`);
+  ledger = (id) => this.request("GET", `v1/jobs/${id}/ledger`);
+  retry = (id, idempotencyKey = unique()) =>
+    this.request("POST", `v1/jobs/${id}/retry`, { headers: { "Idempotency-Key": idempotencyKey } });
+  change = (id, limits) => this.request("PATCH", `v1/jobs/${id}`, { body: limits });
   summary = (id) => this.request("GET", `v1/jobs/${id}/summary`);
   log = (id, query = {}) => this.request("GET", `v1/jobs/${id}/log`, { query });
   pages = (id, query = {}) => this.request("GET", `v1/jobs/${id}/pages`, { query });

@@ -10,6 +10,7 @@ import { Plot } from "./plot.js";
 import { Problem, isTerminal } from "./tallyho.js";
 
 const SUMMARY_MS = 3000;
+const LEDGER_MS = 6000; // every URL is counted for it
 
 /** Shows one job at a time. `onState(state)` gets each new state, `ask(text)` whether the user is sure. */
 export class JobView {
@@ -20,6 +21,7 @@ export class JobView {
   #stops = [];
   #ticks = 0;
   #summaries = 0;
+  #counts = 0;
 
   constructor({ tallyho, onState, onProblem, confirm, go }) {
     Object.assign(this, { tallyho, onState, onProblem, confirm, go });
@@ -29,13 +31,17 @@ export class JobView {
     this.plot = new Plot();
     byId("pause").addEventListener("click", () => this.#act(this.#state.status === "paused" ? "resume" : "pause"));
     byId("cancel").addEventListener("click", () => this.#cancel());
-    byId("again").addEventListener("click", () => this.#again());
+    byId("again").addEventListener("click", () => this.#startAs("again", () => this.#copy()));
+    byId("retry-failed").addEventListener("click", () => this.#startAs("retry-failed", () => this.tallyho.retry(this.#id)));
+    byId("limits").addEventListener("submit", (event) => this.#change(event));
     this.#drawSoon = throttled(100, () => this.#draw());
     this.#summarizeSoon = throttled(SUMMARY_MS, () => this.#summarize());
+    this.#countUrlsSoon = throttled(LEDGER_MS, () => this.#countUrls());
   }
 
   #drawSoon;
   #summarizeSoon;
+  #countUrlsSoon;
 
   get state() {
     return this.#state;
@@ -69,6 +75,7 @@ export class JobView {
     this.#stops.forEach((stop) => stop());
     this.documents.close();
     this.#summarizeSoon.cancel();
+    this.#countUrlsSoon.cancel();
     this.#drawSoon.cancel();
     this.#stops = [];
     this.#id = this.#job = this.#state = this.#pace = null;
@@ -77,7 +84,12 @@ export class JobView {
   /** Read again what no stream brings; after a reconnect and when the job has changed. */
   refresh() {
     if (this.#id && !this.#job) this.#describe();
-    if (this.#state) this.#summarizeSoon();
+    if (this.#state) this.#readAgain();
+  }
+
+  // Nothing changes after its end: what was read before that is read again, and at once.
+  #readAgain() {
+    for (const soon of [this.#summarizeSoon, this.#countUrlsSoon]) isTerminal(this.#state) ? soon.now() : soon();
   }
 
   async #describe() {
@@ -97,9 +109,17 @@ export class JobView {
     if (id !== this.#id || turn !== this.#summaries) return; // a newer one is on its way
     if (!summary) return this.#summarizeSoon();
     this.plot.add(summary.documents.map(({ saved_at, ordinal }) => ({ at: Date.parse(saved_at), count: ordinal })));
-    this.pages.showReasons(summary.pages);
     this.#draw();
     if (this.#state.stalled_since) this.#describe();
+  }
+
+  async #countUrls() {
+    const id = this.#id;
+    const turn = ++this.#counts;
+    const ledger = await this.#get(this.tallyho.ledger(id));
+    if (id !== this.#id || turn !== this.#counts) return;
+    if (!ledger) return this.#countUrlsSoon();
+    this.pages.showLedger(ledger);
   }
 
   // What can't be read now is read again later.
@@ -131,9 +151,7 @@ export class JobView {
     if (!before) this.documents.open(state);
     this.documents.update(state);
     this.pages.update(state);
-    // Nothing changes after its end: what was read before that is read again, and at once.
-    if (isTerminal(state)) this.#summarizeSoon.now();
-    else this.#summarizeSoon();
+    this.#readAgain();
     if (before?.status !== state.status) this.#drawOptions();
     this.onState(state, before);
     this.#drawSoon();
@@ -169,11 +187,12 @@ export class JobView {
 
   #drawActions(state) {
     const ended = isTerminal(state);
-    const buttons = { pause: ended || state.status === "cancelling", cancel: ended || state.status === "cancelling", again: !ended || !this.#job };
+    const buttons = { pause: ended || state.status === "cancelling", cancel: ended || state.status === "cancelling", again: !ended || !this.#job, "retry-failed": !ended || !state.failed_children };
     for (const [id, isHidden] of Object.entries(buttons)) {
       if (isHidden && document.activeElement === byId(id)) byId("job-name").focus(); // else the focus would be lost
       byId(id).hidden = isHidden;
     }
+    byId("limits").hidden = ended || state.status === "cancelling" || !this.#job;
     setText(byId("pause"), state.status === "paused" ? "Resume" : "Pause");
   }
 
@@ -191,6 +210,10 @@ export class JobView {
     if (!job) return;
     const times = [["Created", state.created_at], ["Started", state.started_at], ["Ended", state.finished_at]];
     const rows = [...optionsInWords(job), ...times.filter(([, time]) => time).map(([name, time]) => [name, [moment(Date.parse(time))]]), ["Id", [job.job_id]]];
+    if (!byId("limits").contains(document.activeElement)) {
+      byId("limits").max_pages.value = job.options.max_pages ?? "";
+      byId("limits").delay.value = job.options.delay ?? "";
+    }
     byId("options").replaceChildren(
       ...rows.map(([name, values]) => h("div", {}, h("dt", {}, name), ...values.slice(0, 20).map((value) => h("dd", {}, value)))),
     );
@@ -215,18 +238,44 @@ export class JobView {
     if (await this.confirm(`${kept} A cancelled crawl can't go on; it can only be started again.`)) await this.#act("cancel");
   }
 
-  async #again() {
+  #copy() {
     const { seeds, name, options } = this.#job;
-    byId("again").disabled = true;
+    return this.tallyho.createJob({ seeds, name, options });
+  }
+
+  /** Go to the job that `start` creates, with the button out of reach meanwhile. */
+  async #startAs(button, start) {
+    byId(button).disabled = true;
+    showText(byId("action-problem"), null);
     try {
-      const job = await this.tallyho.createJob({ seeds, name, options });
-      this.go(job);
+      this.go(await start());
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       this.onProblem(problem);
       showText(byId("action-problem"), `It could not be started again: ${problem.message}`);
     } finally {
-      byId("again").disabled = false;
+      byId(button).disabled = false;
+    }
+  }
+
+  async #change(event) {
+    event.preventDefault();
+    const form = event.target;
+    if (!form.reportValidity()) return;
+    const id = this.#id;
+    const limit = (field) => (field.value === "" ? null : Number(field.value));
+    const limits = { max_pages: limit(form.max_pages), delay: limit(form.delay) };
+    showText(byId("action-problem"), null);
+    try {
+      const job = await this.tallyho.change(id, limits);
+      if (id !== this.#id) return;
+      this.#job = job;
+      this.#offer(job);
+      this.#drawOptions();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      this.onProblem(problem);
+      showText(byId("action-problem"), `The crawl could not be changed: ${problem.message}`);
     }
   }
 }

@@ -161,13 +161,20 @@ export class Curve {
   }
 }
 
-/** Pages by state, and below a state the reasons that are known for it. The counts of states are those of the job. */
-export function pageGroups(state, reasons) {
-  return OUTCOMES.filter((outcome) => state[`${outcome}_children`] > 0 || outcome === "completed").map((outcome) => ({
+/**
+ * URLs by what became of them, and below that the reasons that are known for it. The counts of the states of pages are those
+ * of the job; what was never to be visited is only in the ledger.
+ */
+export function urlGroups(state, entries) {
+  const pages = entries.filter((entry) => entry.is_page);
+  const groups = OUTCOMES.filter((outcome) => state[`${outcome}_children`] > 0 || outcome === "completed").map((outcome) => ({
     outcome,
-    pages: state[`${outcome}_children`],
-    reasons: reasons.filter((row) => row.state === outcome && row.reason),
+    urls: state[`${outcome}_children`],
+    reasons: pages.filter((entry) => entry.state === outcome && entry.reason),
   }));
+  const reasons = entries.filter((entry) => !entry.is_page);
+  const urls = reasons.reduce((sum, entry) => sum + entry.urls, 0);
+  return urls ? [...groups, { outcome: "not visited", urls, reasons }] : groups;
 }
 
 /** What a path after `#` means: `{view: "jobs", filter, text}` or `{view: "job", jobId, documentId}`. */
@@ -187,7 +194,7 @@ export function pathOfJobs(filter, text) {
 
 /** What a job was asked to do, in words: pairs of a name and a value. */
 export function optionsInWords({ seeds, options }) {
-  const { max_pages, max_depth, include, exclude, same_site, subdomains, below, max_failures, markdown } = options;
+  const { max_pages, max_depth, include, exclude, same_site, subdomains, below, max_failures, delay, markdown } = options;
   const urls = { drop_tracking: "without tracking parameters", canonical: "by their canonical addresses" };
   const rows = [
     ["Starts at", seeds],
@@ -204,6 +211,7 @@ export function optionsInWords({ seeds, options }) {
     ["Addresses", Object.keys(urls).filter((name) => options[name]).map((name) => urls[name])],
     ["Robots tags", options.robots_tags === false ? ["ignored"] : []],
     ["Fails after", max_failures === null ? [] : [`${max_failures.toLocaleString("en")} failed pages`]],
+    ["Waits", delay ? [`${delay} seconds between requests to a host`] : []],
     ["Keeps", [markdown ? "text as markdown" : "plain text"]],
   ];
   return rows.filter(([, values]) => values.length);

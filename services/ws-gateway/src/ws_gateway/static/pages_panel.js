@@ -1,8 +1,8 @@
-// The pages of a job: how many ended how and why, and which of them failed.
+// The URLs that a job met: how many ended how and why, and which of its pages failed.
 
 import { byId, h, setText, showText, throttled } from "./dom.js";
-import { number, reasonInWords } from "./format.js";
-import { pageGroups } from "./model.js";
+import { counted, number, reasonInWords } from "./format.js";
+import { urlGroups } from "./model.js";
 import { Problem, isTerminal } from "./tallyho.js";
 
 const FIRST_FAILED = 20;
@@ -11,7 +11,7 @@ const REFRESH_MS = 2000;
 
 export class PagesPanel {
   #state = null;
-  #reasons = [];
+  #ledger = null;
   #wanted = FIRST_FAILED;
   #failedShown = -1;
 
@@ -29,7 +29,8 @@ export class PagesPanel {
   clear() {
     this.#readSoon.cancel();
     this.#state = null;
-    this.#reasons = [];
+    this.#ledger = null;
+    setText(byId("urls-met"), "");
     this.#wanted = FIRST_FAILED;
     this.#failedShown = -1;
     byId("failed").replaceChildren();
@@ -45,13 +46,14 @@ export class PagesPanel {
     if (state.failed_children !== this.#failedShown && state.failed_children) this.#readSoon();
   }
 
-  showReasons(reasons) {
-    this.#reasons = reasons;
+  showLedger(ledger) {
+    this.#ledger = ledger;
+    setText(byId("urls-met"), `of ${counted(ledger.urls_met, "URL")} met`);
     if (this.#state) this.#drawGroups();
   }
 
   #drawGroups() {
-    const groups = pageGroups(this.#state, this.#reasons);
+    const groups = urlGroups(this.#state, this.#ledger?.entries ?? []);
     const look = JSON.stringify(groups);
     if (byId("pages").look === look) return;
     byId("pages").look = look;
@@ -75,9 +77,9 @@ export class PagesPanel {
   }
 }
 
-function groupOf({ outcome, pages, reasons }) {
-  const line = h("div", { className: "group", dataset: { outcome } }, h("span", { className: "name" }, outcome), h("b", {}, number(pages)));
-  const below = reasons.map((row) => h("li", {}, h("span", {}, reasonInWords(row.reason)), h("b", {}, number(row.pages))));
+function groupOf({ outcome, urls, reasons }) {
+  const line = h("div", { className: "group", dataset: { outcome } }, h("span", { className: "name" }, outcome), h("b", {}, number(urls)));
+  const below = reasons.map((row) => h("li", {}, h("span", {}, reasonInWords(row.reason)), h("b", {}, number(row.urls))));
   return h("li", {}, line, ...(below.length ? [h("ul", {}, ...below)] : []));
 }
 
