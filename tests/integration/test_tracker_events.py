@@ -86,6 +86,15 @@ async def test_newest_save_describes_a_document(tracker: Tracker, hours: tuple[i
     assert [document.title for document in await tracker.documents(job_id)] == ["At 2"]
 
 
+async def test_document_keeps_the_microsecond_at_which_it_was_saved(tracker: Tracker) -> None:
+    job_id = await tracker.create()
+    times = [NOON.replace(year=year, microsecond=part) for year in (1969, 2026, 2200) for part in (1, 333_333, 999_999)]
+
+    await tracker.apply(*(saved(job_id, str(number), at=at) for number, at in enumerate(times)))
+
+    assert [document.saved_at for document in await tracker.documents(job_id)] == times
+
+
 async def test_job_is_not_over_before_its_seeds_are_confirmed(tracker: Tracker) -> None:
     job_id = await tracker.create()
 

@@ -55,7 +55,7 @@ def test_order_and_copies_change_nothing() -> None:
         batch = reduce_events(events)
 
         states = {key: row["state"] for key, row in batch.pages.items()}
-        assert [document["title"] for document in batch.documents.values()] == ["Title"]
+        assert [title for _, _, title, *_ in batch.documents.values()] == ["Title"]
         assert states == {(JOB, PAGE): COMPLETED, (JOB, CHILD): RUNNING}
         assert {row["url"] for row in batch.pages.values()} == {URL, f"{URL}child"}
         assert (batch.started, batch.job_ids) == ({JOB}, {JOB})
@@ -67,14 +67,14 @@ def test_newer_save_describes_the_document(order: tuple[int, int]) -> None:
 
     batch = reduce_events([pair[number] for number in order])
 
-    assert batch.documents[JOB, DOCUMENT]["title"] == "newer"
+    _, _, title, *_ = batch.documents[JOB, DOCUMENT]
+    assert title == "newer"
 
 
 def test_document_that_only_the_finished_page_named_is_there_without_a_description() -> None:
     batch = reduce_events([finished()])
 
-    document = batch.documents[JOB, DOCUMENT]
-    assert (document["page_id"], document["source_url"], document["content_hash"]) == (PAGE, URL, None)
+    assert batch.documents[JOB, DOCUMENT] == (PAGE, URL, "", None, None, NOON.timestamp())
 
 
 def test_documents_keep_the_order_in_which_they_came() -> None:

@@ -16,13 +16,12 @@ from tallyho_contracts.pages import Page, PagesQuery
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
-from job_tracker.batches import Key, Row
+from job_tracker.batches import DocumentRow, Key, Row, is_described
 from job_tracker.rules import PAGE_STATES, Job, PageCounts, moved
 
 SQL = named_sql.load("job_tracker", "tracker.sql")
 
-# In the order of the queries' parameters.
-DOCUMENT_COLUMNS = ("page_id", "source_url", "title", "content_hash", "change", "saved_at")
+# In the order of the query's parameters.
 PAGE_COLUMNS = ("state", "url", "depth", "reason", "status_code", "document_id", "skipped_links", "finished_at")
 
 
@@ -42,14 +41,14 @@ async def lock_job(connection: Connection, job_id: UUID) -> Job | None:
     return _job(row) if row and row["created_at"] else None
 
 
-async def add_documents(connection: Connection, documents: Mapping[Key, Row]) -> dict[UUID, int]:
+async def add_documents(connection: Connection, documents: Mapping[Key, DocumentRow]) -> dict[UUID, int]:
     """Count each document once in its job; returns how many each job counted anew. The jobs are locked."""
     if not documents:
         return {}
-    jobs = await connection.fetch(SQL["add_documents"], *_columns(documents, DOCUMENT_COLUMNS))
+    jobs = await connection.fetch(SQL["add_documents"], *_document_columns(documents))
     known = {(job["job_id"], document_id) for job in jobs for document_id in job["known"] or ()}
-    if described := {key: documents[key] for key in known if documents[key]["content_hash"]}:
-        await connection.execute(SQL["describe_documents"], *_columns(described, DOCUMENT_COLUMNS))
+    if described := {key: documents[key] for key in known if is_described(documents[key])}:
+        await connection.execute(SQL["describe_documents"], *_document_columns(described))
     return {job["job_id"]: job["counted"] for job in jobs}
 
 
@@ -63,10 +62,14 @@ async def advance_pages(connection: Connection, pages: Mapping[Key, Row], *, at:
     return {job_id: moved(change) for job_id, change in changes.items()}
 
 
+def _document_columns(documents: Mapping[Key, DocumentRow]) -> list[list[object]]:
+    """The keys and columns of documents as arrays, which cost the database half of what JSON would."""
+    return [*map(list, zip(*documents, strict=True)), *map(list, zip(*documents.values(), strict=True))]
+
+
 def _columns(rows: Mapping[Key, Row], names: Iterable[str]) -> list[list[object]]:
-    """The keys and columns of rows as arrays, which cost the database half of what JSON would."""
-    parents, own_ids = zip(*rows, strict=True)
-    return [list(parents), list(own_ids), *([row.get(name) for row in rows.values()] for name in names)]
+    """The same of rows of which each has other columns."""
+    return [*map(list, zip(*rows, strict=True)), *([row.get(name) for row in rows.values()] for name in names)]
 
 
 async def advance_jobs(connection: Connection, steps: Iterable[tuple[Job, Job]], *, at: datetime) -> list[Job]:

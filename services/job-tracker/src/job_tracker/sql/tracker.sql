@@ -18,7 +18,7 @@ WITH incoming AS MATERIALIZED (
         SELECT true FROM job_documents AS known
         WHERE known.parent_job_id = document.parent_job_id AND known.document_id = document.document_id
     ) AS is_known
-    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
     WITH ORDINALITY AS document (
         parent_job_id, document_id, page_id, source_url, title, content_hash, change, saved_at, position
     )
@@ -30,7 +30,7 @@ WITH incoming AS MATERIALIZED (
         parent_job_id, document_id,
         (SELECT document_count FROM jobs WHERE job_id = parent_job_id)
             + row_number() OVER (PARTITION BY parent_job_id ORDER BY position),
-        page_id, source_url, title, content_hash, change, saved_at
+        page_id, source_url, title, content_hash, change, to_timestamp(saved_at)
     FROM incoming WHERE is_known IS NULL
 )
 SELECT
@@ -44,8 +44,8 @@ FROM incoming GROUP BY parent_job_id
 INSERT INTO job_documents AS known (
     parent_job_id, document_id, ordinal, page_id, source_url, title, content_hash, change, saved_at
 )
-SELECT parent_job_id, document_id, 0, page_id, source_url, title, content_hash, change, saved_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+SELECT parent_job_id, document_id, 0, page_id, source_url, title, content_hash, change, to_timestamp(saved_at)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
 AS document (parent_job_id, document_id, page_id, source_url, title, content_hash, change, saved_at)
 ON CONFLICT (parent_job_id, document_id) DO UPDATE SET
     page_id = excluded.page_id, source_url = excluded.source_url, title = excluded.title,
