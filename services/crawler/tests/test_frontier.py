@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from crawler.findings import findings
 from crawler.frontier import (
     CrawlJob,
     DocumentContent,
@@ -12,7 +13,6 @@ from crawler.frontier import (
     Links,
     QueuedPage,
     Visit,
-    findings,
     places_given_back,
     room,
     slot_of,

@@ -9,12 +9,12 @@ from tallyho_postgres.pool import Connection
 
 from crawler import host_budgets, jobs, ledger, store, urls
 from crawler.deps import Deps
+from crawler.findings import Findings
 from crawler.frontier import (
     BUDGET,
     KNOWN,
     TRAP,
     CrawlJob,
-    Findings,
     FoundPage,
     Step,
     Visit,

@@ -31,6 +31,7 @@ from tallyho_process.traces import record
 from crawler import host_budgets, jobs, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_closed, page_finished, pages_started, spawned_pages
+from crawler.findings import findings
 from crawler.frontier import (
     BUDGET,
     CrawlJob,
@@ -41,7 +42,6 @@ from crawler.frontier import (
     QueuedPage,
     Step,
     Visit,
-    findings,
     room,
     within_budget,
 )
