@@ -199,7 +199,7 @@ FROM wanted WHERE wanted.ordinal IS NOT NULL ORDER BY wanted.ordinal
 -- name: failure_reasons
 -- Why pages of a job gave no document, the most frequent reasons first. One row is a reason.
 SELECT reason, count(*) AS pages FROM pages
-WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) DESC LIMIT 3
+WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 3
 
 -- name: unannounced_jobs
 -- The terminal jobs whose last state may not have reached the broker.
