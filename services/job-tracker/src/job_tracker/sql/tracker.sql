@@ -192,7 +192,7 @@ wanted AS (
     SELECT DISTINCT 1 + (last.ordinal - 1) * step / $2 AS ordinal FROM last, generate_series(0, $2::bigint) AS step
 )
 SELECT found.ordinal, found.saved_at FROM wanted, LATERAL (
-    SELECT ordinal, saved_at FROM job_documents WHERE parent_job_id = $1 AND ordinal = wanted.ordinal
+    SELECT ordinal, saved_at FROM job_documents WHERE parent_job_id = $1 AND ordinal = wanted.ordinal LIMIT 1
 ) AS found ORDER BY found.ordinal
 
 -- name: failure_reasons
