@@ -123,7 +123,7 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
     said = await exported(system, str(job), "--format", form, "-o", str(whole))
     took, used = monotonic() - began, cpu_of_children() - used
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = await started(system, str(job), "--format", form, "-o", str(resumed), "--resume")
         note = resumed.with_name("resumed.progress")
         known = note.read_bytes() if note.exists() else b""
@@ -139,7 +139,7 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
 
     print(f"{form}: {took:.1f} s, {used:.1f} s of CPU, {whole.stat().st_size / 1e6:.1f} MB")
     assert used < 20  # what others do on this machine must not fail it
-    assert kills == 3
+    assert kills == 2
     assert said == f"{DOCUMENTS} documents in {whole}\n"
     assert [ordinal for ordinal, _, _ in documents] == list(range(1, DOCUMENTS + 1))
     assert all(url == f"https://export.test/{ordinal}" for ordinal, url, _ in documents)

@@ -60,6 +60,26 @@ async def test_failed_pages_are_visited_again_and_lead_only_to_what_was_never_me
     assert {row["url"] for row in skipped} == {A, F}
 
 
+@pytest.mark.parametrize("rules", [{}, {"exclude": ["[bc]$"]}], ids=["known", "excluded"])
+async def test_page_that_is_found_while_it_joins_to_be_visited_again_is_a_page(
+    deps: Deps, ledgers: Ledgers, rules: dict[str, object]
+) -> None:
+    first = await start(deps, A)
+    await SimulatedWorker(deps, BROKEN).crawl()
+    second = await retry(deps, first, max_pages=1, **rules)
+    worker = SimulatedWorker(deps, BROKEN)
+    [page] = await worker.claim()
+    # It gives its place to the very page that it leads to.
+    other = {B: C, C: B}[page.url]
+    worker.web = BROKEN | {page.url: WebPage(redirect_to=other), other: WebPage()}
+    await on_work(deps, worker.finish())
+    await worker.crawl()
+    await ledgers.check()
+
+    assert ledgers.of[second].saved == {other}
+    assert await deps.pool.fetchval("SELECT count(*) FROM seen WHERE job_id = $1", second) == 2
+
+
 async def test_retry_goes_level_by_level_where_depth_counts(deps: Deps, ledgers: Ledgers) -> None:
     first = await start(deps, A, max_depth=2)
     await SimulatedWorker(deps, BROKEN).crawl()

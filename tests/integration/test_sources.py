@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
 from crawler import urls
 from crawler.deps import Deps
-from crawler.frontier import Visit
-from crawler.handlers import on_work
+from crawler.frontier import MAX_REDIRECTS, Visit
+from crawler.handlers import on_work, start_crawl
 from crawler.listing import add_listed
+from crawler.requests import count_urls
 from crawler.sitemaps import Entry
 from frontier_checks import Ledger, Ledgers, check_frontier
 from made_up_web import SimulatedWorker, WebPage, crawler_deps, start
+from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 from watched_site import WatchedSite, done, page, serving, working
@@ -149,6 +151,68 @@ async def listing(deps: Deps, job_id: UUID, entries: list[Entry]) -> tuple[Simul
     return worker, Visit(queued, Outcome.SKIPPED, "list", 200, listed=tuple(entries))
 
 
+async def close(deps: Deps, worker: SimulatedWorker, visit: Visit) -> None:
+    """Close the list that a worker holds."""
+    [lane] = {lane for lane, _ in worker.held}
+    worker.held.clear()
+    work = worker.finish()
+    work.visits, work.served = [visit], [lane]
+    await on_work(deps, work)
+
+
+async def test_every_url_of_a_list_is_accounted_for(deps: Deps) -> None:
+    job_id = await start(
+        deps,
+        "http://site.test/list",
+        same_site=True,
+        max_pages=4,
+        max_host_pages=6,
+        exclude=["x$"],
+        modified_since="2026-03-02T00:00:00Z",
+    )
+    named = [Entry(f"http://site.test/{name}") for name in ("a", "b", "c", "d", "e", "f", "g", "x")]
+    old = datetime(2026, 3, 1, tzinfo=UTC)
+    entries = [*named, Entry("http://other.test/"), Entry("http://site.test/old", modified=old)]
+    worker, visit = await listing(deps, job_id, entries)
+    visit = replace(visit, page=replace(visit.page, redirects=MAX_REDIRECTS))
+    closing = await add_listed(deps, replace(visit, listed=(*entries, Entry("http://site.test/deep", is_list=True))))
+    again = await add_listed(deps, visit)
+    await close(deps, worker, closing)
+    await worker.crawl()
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+    counted = await count_urls(deps.pool, job_id)
+
+    told = {"budget": 2, "excluded": 1, "off_site": 1, "not_modified": 1, "nested": 1, "trap": 2}
+    assert len(ledgers.of[job_id].saved) == 4
+    assert closing.skipped == told
+    # The list held a place while it was read.
+    assert {row.reason: row.urls for row in counted.skipped} == told | {"budget": 1}
+    assert counted.urls_met == 1 + len(entries) + 1
+    assert again.skipped.keys() <= told.keys()
+
+
+async def test_retry_reads_a_failed_list_and_visits_only_what_was_never_met(deps: Deps) -> None:
+    ledgers = Ledgers(deps.pool)
+    answers: Answers = {"/": page, "/a": page, "/list": lambda: web.Response(status=403)}
+    async with serving(answers) as site:
+        first = await crawled(deps, f"{site.url}/", ledgers=ledgers, url_lists=[f"{site.url}/list"])
+        [job_id] = ledgers.of
+        site.answers["/list"] = lambda: web.Response(text=f"{site.url}/\n{site.url}/a\n")
+        second = uuid4()
+        rules = CrawlOptions(same_site=True)
+        command = CrawlStart(job_id=second, revision=1, seeds=(site.url,), options=rules, retry_of=job_id)
+        await start_crawl(deps, command)
+        async with working(deps.pool):
+            await done(deps.pool)
+        await ledgers.check()
+    [read] = [one for one in ledgers.of[second].finished.values() if one.reason == "list"]
+
+    assert first.reasons == Counter(http_403=1)
+    assert paths(site, ledgers.of[second]) == {"/a"}
+    assert read.skipped_links == {"known": 1}
+
+
 MANY = [Entry(f"http://site.test/{number}") for number in range(3_500)]
 
 
@@ -159,11 +223,7 @@ async def test_long_list_joins_its_job_some_at_a_time_and_as_a_whole(
     job_id = await start(deps, "http://site.test/list", max_pages=max_pages)
     worker, visit = await listing(deps, job_id, MANY)
     closing = await add_listed(deps, visit)
-    [lane] = {lane for lane, _ in worker.held}
-    worker.held.clear()
-    work = worker.finish()
-    work.visits, work.served = [closing], [lane]
-    await on_work(deps, work)
+    await close(deps, worker, closing)
     after_the_list = await deps.pool.fetchval("SELECT count(*) FROM queue")
     await worker.crawl()
     ledgers = Ledgers(deps.pool)
@@ -183,11 +243,7 @@ async def test_list_that_is_read_again_after_a_crash_brings_nothing_twice(deps: 
     worker, visit = await listing(deps, job_id, MANY[:1_500])
     await add_listed(deps, replace(visit, listed=visit.listed[:1_200]))
     closing = await add_listed(deps, visit)
-    [lane] = {lane for lane, _ in worker.held}
-    worker.held.clear()
-    work = worker.finish()
-    work.visits, work.served = [closing], [lane]
-    await on_work(deps, work)
+    await close(deps, worker, closing)
     await check_frontier(deps.pool)
     await worker.crawl()
     ledgers = Ledgers(deps.pool)

@@ -130,7 +130,8 @@ async def join(
 ) -> None:
     """Put the pages that join a job into its queue, let the others wait, and note them all. Their origins are known."""
     met = [*((page, None) for page in admission.joining), *((page, BUDGET) for page in admission.waiting), *skipped]
-    await ledger.note_urls(connection, met)
+    # A page that joins to be visited again may be found at the same time: then it is a page all the same.
+    await ledger.note_urls(connection, {page.page_id: (page, reason) for page, reason in reversed(met)}.values())
     await store.enqueue_pages(connection, admission.joining, host_concurrency=deps.host_concurrency)
     await store.add_waiting(connection, admission.waiting)
     if job.level is not None:
