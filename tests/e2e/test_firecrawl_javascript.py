@@ -170,7 +170,7 @@ async def test_watcher_of_a_crawl_that_fails_gets_an_error(client: Client) -> No
         started = await client.call("startCrawl", f"{site}nowhere.html", {})
         seen = await client.call("watch", started["id"], {}, node_options=["--experimental-websocket"])
 
-    assert seen["errors"] == ["no document was saved: 1 x http_404"]
+    assert seen["errors"] == ["no document was saved: 1 x http_404, 1 x no_list"]  # it looked for a sitemap, too
     assert seen["documents"] == []
 
 

@@ -191,15 +191,14 @@ WITH last AS (SELECT max(ordinal) AS ordinal FROM job_documents WHERE parent_job
 wanted AS (
     SELECT DISTINCT 1 + (last.ordinal - 1) * step / $2 AS ordinal FROM last, generate_series(0, $2::bigint) AS step
 )
-SELECT wanted.ordinal, (
-    SELECT saved_at FROM job_documents WHERE parent_job_id = $1 AND ordinal = wanted.ordinal
-) AS saved_at
-FROM wanted WHERE wanted.ordinal IS NOT NULL ORDER BY wanted.ordinal
+SELECT found.ordinal, found.saved_at FROM wanted, LATERAL (
+    SELECT ordinal, saved_at FROM job_documents WHERE parent_job_id = $1 AND ordinal = wanted.ordinal LIMIT 1
+) AS found ORDER BY found.ordinal
 
 -- name: failure_reasons
 -- Why pages of a job gave no document, the most frequent reasons first. One row is a reason.
 SELECT reason, count(*) AS pages FROM pages
-WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) DESC LIMIT 3
+WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 3
 
 -- name: unannounced_jobs
 -- The terminal jobs whose last state may not have reached the broker.
