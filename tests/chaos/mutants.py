@@ -71,12 +71,13 @@ def read_modify_write() -> None:
 def count_messages() -> None:
     """Count each message that says a document was saved, instead of the set of documents."""
     from job_tracker import store
+    from job_tracker.batches import is_described
 
     add_documents = store.add_documents
 
     async def add_and_count(connection: Any, documents: Mapping[tuple[UUID, UUID], Any]) -> dict[UUID, int]:
         await add_documents(connection, documents)
-        return _tally(parent for (parent, _), row in documents.items() if row["content_hash"])
+        return _tally(parent for (parent, _), row in documents.items() if is_described(row))
 
     store.add_documents = add_and_count
 

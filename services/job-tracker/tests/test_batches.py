@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from job_tracker.batches import CANCELLED, PENDING, RUNNING, reduce_events
-from tallyho_contracts.crawls import CrawlStarted, CrawlStopped
+from tallyho_contracts.crawls import CrawlChanged, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import Change, DocumentSaved
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobGet
@@ -121,6 +121,19 @@ def test_start_without_a_page_still_concerns_its_job() -> None:
     batch = reduce_events([CrawlStarted(parent_job_id=JOB, pages=())])
 
     assert (batch.started, batch.job_ids, batch.pages) == ({JOB}, {JOB}, {})
+
+
+def test_what_is_said_of_other_jobs_stays_when_one_is_left_out() -> None:
+    events = [
+        saved("Title"),
+        finished(job_pages=2),
+        CLAIMED,
+        SEEDED,
+        CrawlChanged(parent_job_id=JOB, revision=3, pages=()),
+    ]
+    others = [event.model_copy(update={"parent_job_id": UUID(int=9)}) for event in events]
+
+    assert reduce_events([*events, *others]).without({UUID(int=9)}) == reduce_events(events)
 
 
 def test_what_is_no_event_of_the_crawler_is_refused() -> None:

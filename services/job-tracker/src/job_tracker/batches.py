@@ -42,6 +42,7 @@ class Batch:
             pages={key: row for key, row in self.pages.items() if key[0] not in job_ids},
             started=self.started - job_ids,
             crawler_pages={job_id: pages for job_id, pages in self.crawler_pages.items() if job_id not in job_ids},
+            changes_confirmed={job_id: to for job_id, to in self.changes_confirmed.items() if job_id not in job_ids},
             job_ids=self.job_ids - job_ids,
         )
 
