@@ -141,7 +141,7 @@ async def test_form_starts_a_crawl_and_shows_it(page: Page, gateway: Any) -> Non
 
     await page.get_by_label("Crawl a site").fill("docs.example.com/guide/")
     await page.locator("summary").click()
-    await page.get_by_label("At most").fill("25")
+    await page.locator("details").get_by_label("At most").fill("25")
     await page.get_by_label("Exclude").fill(r"\.pdf$")
     await page.get_by_role("button", name="Start crawl").click()
 

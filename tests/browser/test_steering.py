@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import pytest
 from playwright.async_api import Page, expect
-from tallyho_contracts.jobs import Job
+from tallyho_contracts.jobs import Job, JobStatus
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ID = UUID(int=1)
 JobFactory = Callable[..., Job]
@@ -56,5 +59,5 @@ async def test_limits_are_changed_while_the_job_runs_and_shown_with_its_options(
     await expect(page.locator("#options")).to_contain_text("no limit")
     assert (gateway.jobs[ID].options.max_pages, gateway.jobs[ID].options.delay) == (None, None)
 
-    gateway.show(gateway.jobs[ID].model_copy(update={"status": "cancelling", "revision": 10}))
+    gateway.show(gateway.jobs[ID].model_copy(update={"status": JobStatus.CANCELLING, "revision": 10}))
     await expect(limits).to_be_hidden()

@@ -84,12 +84,12 @@ export class JobView {
   /** Read again what no stream brings; after a reconnect and when the job has changed. */
   refresh() {
     if (this.#id && !this.#job) this.#describe();
-    if (this.#state) this.#readAgain();
+    if (this.#state) this.#readAgain(true);
   }
 
   // Nothing changes after its end: what was read before that is read again, and at once.
-  #readAgain() {
-    for (const soon of [this.#summarizeSoon, this.#countUrlsSoon]) isTerminal(this.#state) ? soon.now() : soon();
+  #readAgain(atOnce = isTerminal(this.#state)) {
+    for (const soon of [this.#summarizeSoon, this.#countUrlsSoon]) atOnce ? soon.now() : soon();
   }
 
   async #describe() {
