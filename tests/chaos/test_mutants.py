@@ -32,8 +32,8 @@ async def verdict_on(backing: BackingServices, mutant: str, *faults: Inject) -> 
         with made_up_site(PAGES, latency=0.1) as site:
             crawl = Crawl(PAGES)
             crawling = asyncio.create_task(crawl.run(stage, site, patience=3))
-            while not any(state.document_count for state in crawl.states):
-                await asyncio.sleep(0.05)
+            while not crawling.done() and not any(state.document_count for state in crawl.states):
+                await asyncio.sleep(0.05)  # a broken build may fail before it has counted anything
             for fault in faults:
                 await fault(stage, Random(1))
             await crawling
