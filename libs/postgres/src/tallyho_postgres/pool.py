@@ -56,7 +56,7 @@ async def open_pool(
             )
             break
         except Exception as error:
-            if not is_transient(error):
+            if not is_transient(error) or isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
                 raise
             log.warning("waiting for the database error=%s", error)
             await asyncio.sleep(RETRY_SECONDS)  # nothing tells when a server will accept
