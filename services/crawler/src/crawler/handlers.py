@@ -28,11 +28,12 @@ from tallyho_postgres.outbox import OutboxEvent
 from tallyho_postgres.pool import Connection
 from tallyho_process.traces import record
 
-from crawler import host_budgets, jobs, metrics, store, urls
+from crawler import host_budgets, jobs, ledger, metrics, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, document_saved, page_closed, page_finished, pages_started, spawned_pages
 from crawler.findings import findings
 from crawler.frontier import (
+    BEYOND,
     BUDGET,
     CrawlJob,
     FoundPage,
@@ -111,6 +112,7 @@ async def on_work(deps: Deps, work: Work) -> None:
         gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
         await store.mark_documents_gone(connection, gone, at=now)
         await jobs.note_failed(connection, closed)
+        await ledger.note_beyond(connection, closed)
         finds = [
             (job, visits, findings(job, visits, deps.known_urls, deps.skipped_urls)) for job, visits in by_job if visits
         ]
@@ -121,13 +123,16 @@ async def on_work(deps: Deps, work: Work) -> None:
             skipped += [(job.job_id, url) for url in found.skipped]
             for visit in visits:
                 change = changes.get(urls.document_id(visit.page.url), Change.UNCHANGED)
+                skipped_links = found.skipped_links.get(visit.page.page_id, Counter())
+                if visit.beyond:
+                    skipped_links[BEYOND] = visit.beyond
                 events += document_saved(visit, change, now)
                 events.append(
                     page_finished(
                         visit,
                         change,
                         spawned=spawned.get(visit.page.page_id, []),
-                        skipped_links=found.skipped_links.get(visit.page.page_id, Counter()),
+                        skipped_links=skipped_links,
                         job_pages=job.pages + sum(map(len, spawned.values())),
                         now=now,
                     )

@@ -32,7 +32,7 @@ class PageLinks:
     """Canonical URLs. `urls` are in document order, each once, without the page itself.
 
     `nofollow` are those of them that stand in links with rel=nofollow only. `robots` are the pairs (name, content) of
-    the <meta> elements that may speak to crawlers.
+    the <meta> elements that may speak to crawlers. `beyond` more addresses, as they are written, were not looked at.
     """
 
     urls: tuple[str, ...] = ()
@@ -40,13 +40,14 @@ class PageLinks:
     refresh: Refresh | None = None
     canonical: str | None = None
     robots: tuple[tuple[str, str], ...] = ()
+    beyond: int = 0
 
 
 def page_links(page: LexborHTMLParser, url: str) -> PageLinks:
     """Collect the links of the page at the canonical `url`, at most 5,000 of them."""
     base_node = page.css_first("base[href]")
     base = (base_node and join(url, _attribute(base_node, "href"))) or url
-    links = _links(page, url, base)
+    links, beyond = _links(page, url, base)
     return PageLinks(
         urls=tuple(links),
         nofollow=frozenset(link for link, is_followed in links.items() if not is_followed),
@@ -57,11 +58,12 @@ def page_links(page: LexborHTMLParser, url: str) -> PageLinks:
             for node in page.css("meta[name][content]")
             if (name := _attribute(node, "name").strip().lower())
         ),
+        beyond=beyond,
     )
 
 
-def _links(page: LexborHTMLParser, url: str, base: str) -> dict[str, bool]:
-    """Each link, and whether it may be followed somewhere."""
+def _links(page: LexborHTMLParser, url: str, base: str) -> tuple[dict[str, bool], int]:
+    """Each link, and whether it may be followed somewhere; and how many addresses are left when there are enough."""
     # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
     hrefs: dict[str, bool] = {}
     for node in page.css(_LINKING):
@@ -70,13 +72,13 @@ def _links(page: LexborHTMLParser, url: str, base: str) -> dict[str, bool]:
         is_followed = "nofollow" not in _NAMES_IN_LIST.split((attributes.get("rel") or "").lower())
         hrefs[href] = is_followed or hrefs.get(href, False)
     links: dict[str, bool] = {}
-    for href, is_followed in hrefs.items():
+    for looked_at, (href, is_followed) in enumerate(hrefs.items(), 1):
         link = join(base, href)
         if link is not None and link != url:
             links[link] = is_followed or links.get(link, False)
             if len(links) == MAX_LINKS:
-                break
-    return links
+                return links, len(hrefs) - looked_at
+    return links, 0
 
 
 def _refresh(page: LexborHTMLParser, url: str, base: str) -> Refresh | None:

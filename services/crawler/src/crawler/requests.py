@@ -91,9 +91,9 @@ async def get_documents(pool: Pool, asked: DocumentsGet) -> StoredDocuments:
 async def count_urls(pool: Pool, job_id: UUID) -> UrlsCounted:
     """How many URLs a job met, and how many of them are no pages of it; both of the same moment."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        met = await ledger.count_urls(connection, job_id)
+        met, beyond = await ledger.count_urls(connection, job_id)
         skipped = await ledger.count_skipped(connection, job_id)
-    return UrlsCounted(urls_met=met, skipped=tuple(skipped))
+    return UrlsCounted(urls_met=met, beyond=beyond, skipped=tuple(skipped))
 
 
 async def list_skipped_urls(pool: Pool, query: SkippedUrlsQuery) -> SkippedUrlList:

@@ -102,7 +102,7 @@ async def kept_document(connection: Connection, document_id: UUID) -> KeptDocume
     if row is None:
         return None
     links, nofollow = (tuple(from_json(row[name])) for name in ("links", "nofollow"))
-    return KeptDocument(row["title"], row["content_hash"], links, nofollow)
+    return KeptDocument(row["title"], row["content_hash"], links, nofollow, row["links_beyond"])
 
 
 async def hold_documents(connection: Connection, document_ids: Collection[UUID]) -> set[UUID]:
@@ -362,6 +362,7 @@ def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Ma
         "metadata": document.metadata,
         "html": None if document.html is None else b64encode(document.html).decode(),
         "made_by": document.made_by,
+        "links_beyond": document.links_beyond,
     }
 
 

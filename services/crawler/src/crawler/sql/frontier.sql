@@ -69,7 +69,7 @@ SELECT document_id, etag, last_modified, made_by FROM documents WHERE document_i
 
 -- name: kept_document
 -- What an unchanged document says again, without its content.
-SELECT title, content_hash, links, nofollow FROM documents WHERE document_id = $1
+SELECT title, content_hash, links, nofollow, links_beyond FROM documents WHERE document_id = $1
 
 -- name: hold_documents
 -- Keep documents from being deleted before this transaction ends. Returns those that exist.
@@ -167,20 +167,20 @@ WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot =
 -- Insert documents or update them in place. Returns for each whether it is new, and whether its content changed.
 INSERT INTO documents AS known (
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    description, language, metadata, html, made_by, created_at, saved_at
+    description, language, metadata, html, made_by, links_beyond, created_at, saved_at
 )
 SELECT
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    description, language, metadata, decode(html, 'base64'), made_by, $2, $2
+    description, language, metadata, decode(html, 'base64'), made_by, links_beyond, $2, $2
 FROM jsonb_to_recordset($1::jsonb) AS document (
     document_id uuid, url text, title text, content text, links jsonb, nofollow jsonb, content_hash text,
     status_code int, content_type text, etag text, last_modified text, description text, language text,
-    metadata jsonb, html text, made_by text
+    metadata jsonb, html text, made_by text, links_beyond int
 )
 ORDER BY document_id
 ON CONFLICT (document_id) DO UPDATE SET
     title = excluded.title, content = excluded.content, links = excluded.links,
-    nofollow = excluded.nofollow, made_by = excluded.made_by, gone_at = NULL,
+    nofollow = excluded.nofollow, made_by = excluded.made_by, links_beyond = excluded.links_beyond, gone_at = NULL,
     content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
     content_type = excluded.content_type, etag = excluded.etag, last_modified = excluded.last_modified,
     description = excluded.description, language = excluded.language, metadata = excluded.metadata,
