@@ -39,6 +39,9 @@ PLANNER = dict.fromkeys(
 # Each can be large, and most of a long list may not fit into the reply.
 DOCUMENTS_READ_AHEAD = 10
 
+# A longer queue is measured by a sample of about as many pages: 40 are in a block.
+COUNTED_PAGES, SAMPLED_BLOCKS = 20_000, 500
+
 
 async def register_worker(connection: Connection, worker_id: UUID, lease: timedelta) -> int:
     """Prolong the lease of a worker and of all it holds; returns how many other workers live."""
@@ -371,5 +374,6 @@ def _json(value: object) -> str:
 
 
 async def measure_frontier(connection: Connection) -> dict[str, int]:
-    """How many pages are still to be fetched, by state."""
-    return {row["state"]: row["pages"] for row in await connection.fetch(SQL["measure_frontier"])}
+    """How many pages are still to be fetched, by state: counted while they are few, else estimated from a sample."""
+    share: float = await connection.fetchval(SQL["frontier_sample"], COUNTED_PAGES, SAMPLED_BLOCKS)
+    return {row["state"]: row["pages"] for row in await connection.fetch(SQL["measure_frontier"], share)}

@@ -325,9 +325,16 @@ UPDATE slots SET owner = NULL
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
 WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
 
+-- name: frontier_sample
+-- What share of the queue is to be read to measure it, in percent: all of it up to $1 pages, else about $2 blocks.
+SELECT CASE
+    WHEN (SELECT count(*) FROM (SELECT FROM queue LIMIT $1::int + 1) AS first) <= $1::int THEN 100
+    ELSE least(100, 100.0 * $2::int * current_setting('block_size')::int / pg_relation_size('queue'))
+END::real
+
 -- name: measure_frontier
--- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has
--- their slot), later (not yet their time, or not their level's turn), due.
+-- How many pages are still to be fetched, as a sample of $1 percent of the blocks tells. One row is a state: held (the job
+-- is paused), leased (a living worker has their slot), later (not yet their time, or not their level's turn), due.
 SELECT
     CASE
         WHEN jobs.status <> 'running' OR jobs.closing THEN 'held'
@@ -335,6 +342,6 @@ SELECT
         WHEN queue.not_before > now() OR queue.depth > jobs.level THEN 'later'
         ELSE 'due'
     END AS state,
-    count(*) AS pages
-FROM queue JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
+    round(count(*) * 100 / $1::real)::bigint AS pages
+FROM queue TABLESAMPLE SYSTEM ($1::real) JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
 GROUP BY 1
