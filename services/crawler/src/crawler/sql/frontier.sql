@@ -296,11 +296,16 @@ UPDATE lanes SET due_at = now() WHERE job_id = $1
 -- After pages were closed or put back: drop the lanes that are empty, and say when the others are due. The jobs are
 -- locked.
 WITH settled AS (
-    SELECT lane.job_id, lane.origin, lane.slot, (
+    -- The first page that is due tells it; a lane can have half a million, which are all looked at only if none is.
+    SELECT lane.job_id, lane.origin, lane.slot, CASE WHEN EXISTS (
+        SELECT FROM queue
+        WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
+            AND (jobs.level IS NULL OR queue.depth <= jobs.level) AND queue.not_before <= now()
+    ) THEN now() ELSE (
         SELECT min(not_before) FROM queue
         WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
             AND (jobs.level IS NULL OR queue.depth <= jobs.level)
-    ) AS first, EXISTS (
+    ) END AS first, EXISTS (
         SELECT FROM queue
         WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
     ) AS has_pages
