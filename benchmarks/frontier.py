@@ -18,9 +18,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from crawler import deletion, store
+from crawler.commands import delete_crawl, start_crawl
 from crawler.deps import Deps
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
-from crawler.handlers import Work, claim, delete_crawl, on_work, start_crawl
+from crawler.handlers import Work, claim, on_work
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier
 from tallyho_backing_services import BackingServicesError, open_backing_services

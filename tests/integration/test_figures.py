@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 from consumers import Applied, AwayError, consuming
+from crawler.commands import set_status
 from crawler.frontier import Postponed
-from crawler.handlers import Work, on_work, set_status
+from crawler.handlers import Work, on_work
 from crawler.metrics import look_at_frontier
 from frontier_checks import pass_time
 from job_tracker.metrics import look_at_jobs

@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 from crawler import listing, urls
+from crawler.commands import start_crawl
 from crawler.deps import Deps
 from crawler.frontier import BEYOND, MAX_REDIRECTS, Visit
-from crawler.handlers import on_work, start_crawl
+from crawler.handlers import on_work
 from crawler.links import MAX_LINKS
 from crawler.listing import add_listed
 from crawler.requests import count_urls

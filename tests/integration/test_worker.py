@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from crawler import handlers, parsing, visit
+from crawler import commands, handlers, parsing, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
@@ -214,7 +214,7 @@ async def test_cancel_reaches_the_pages_under_way(deps: Deps) -> None:
         site.open.clear()
         job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
         await site.asked(4)
-        await handlers.cancel_crawl(deps, CrawlCancel(job_id=job_id, revision=2))
+        await commands.cancel_crawl(deps, CrawlCancel(job_id=job_id, revision=2))
         site.open.set()
 
         async def is_idle() -> bool:

@@ -13,7 +13,7 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 
-from crawler import store
+from crawler import documents
 from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
 from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
@@ -97,7 +97,7 @@ class Visitor:
 
     async def _kept(self, page: QueuedPage) -> Visit | Postponed:
         async with self.pool.acquire() as connection:
-            kept = await store.kept_document(connection, document_id(page.url))
+            kept = await documents.kept_document(connection, document_id(page.url))
         if kept is None:
             return Postponed(page, 0.0, "document_deleted")
         return Visit(page, Outcome.COMPLETED, status_code=HTTPStatus.NOT_MODIFIED, document=kept)
