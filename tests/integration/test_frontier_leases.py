@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from crawler import store
+from crawler import store, urls
 from crawler.deps import Deps
-from crawler.frontier import Postponed, Visit
+from crawler.frontier import FoundPage, Postponed, Visit, slot_of
 from crawler.handlers import Work, claim, on_work
 from crawler.store import SQL
 from frontier_checks import Ledgers, check_frontier, pass_time
@@ -255,4 +255,22 @@ async def test_giving_back_a_lane_does_not_read_all_of_its_pages(deps: Deps) -> 
         due = await connection.fetchval("SELECT due_at <= now() FROM lanes")
 
     assert read < 100
+    assert due
+
+
+async def test_page_that_joins_a_lane_that_is_due_writes_no_lane(deps: Deps) -> None:
+    job_id = await start(deps, A)
+    [lane] = await deps.pool.fetch("SELECT origin, slot, due_at FROM lanes")
+    more = (FoundPage(job_id, urls.page_id(job_id, f"{SITE}/{n}"), f"{SITE}/{n}", depth=1) for n in range(50))
+    pages = [page for page in more if slot_of(page.page_id, deps.host_concurrency) == lane["slot"]]
+    written = "SELECT n_tup_upd FROM pg_stat_xact_user_tables WHERE relid = 'lanes'::regclass"
+    async with deps.pool.acquire() as connection, connection.transaction():
+        await store.enqueue_pages(connection, pages[:-1], host_concurrency=deps.host_concurrency)
+        when_due = await connection.fetchval(written)
+        await connection.execute("UPDATE lanes SET due_at = 'infinity'")
+        await store.enqueue_pages(connection, pages[-1:], host_concurrency=deps.host_concurrency)
+        due = await connection.fetchval("SELECT due_at <= now() FROM lanes")
+
+    assert len(pages) > 1
+    assert when_due == 0
     assert due

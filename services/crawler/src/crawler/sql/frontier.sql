@@ -125,7 +125,7 @@ SELECT DISTINCT origin, slot FROM unnest($1::text[], $2::smallint[]) AS lane (or
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_pages
--- Add pages to the queue and make their lanes due.
+-- Add pages to the queue and make their lanes due. Most are, and are left as they are: a lane has many pages.
 WITH added AS (
     INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, is_list)
     SELECT job_id, origin, slot, depth, page_id, url, redirects, is_list
@@ -137,7 +137,7 @@ WITH added AS (
 )
 INSERT INTO lanes (job_id, origin, slot, due_at)
 SELECT DISTINCT job_id, origin, slot, now() FROM added ORDER BY job_id, origin, slot
-ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = least(lanes.due_at, excluded.due_at)
+ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = excluded.due_at WHERE lanes.due_at > excluded.due_at
 
 -- name: lift_pages
 -- Move queued pages up to the lesser depth at which they were found again, and make their lanes due.
