@@ -39,12 +39,16 @@ WORKERS = 2
 LANES, PAGES_PER_LANE, GROUP_PAGES = 32, 32, 100
 GROUP_HUBS, LINKS_PER_HUB = 5, 1_000
 LEASE = timedelta(hours=6)
-HOT = ("queue", "lanes", "slots", "jobs", "outbox", "seen", "documents", "job_documents")
+UPDATED = ("queue", "lanes", "slots", "jobs", "outbox")
+TABLES = (*UPDATED, "seen", "documents", "job_documents")
 SIZES = """
 SELECT relname, pg_table_size(relid) / 1e6 AS heap, pg_indexes_size(relid) / 1e6 AS indexes, n_dead_tup AS dead,
     100.0 * n_tup_hot_upd / nullif(n_tup_upd, 0) AS hot, autovacuum_count AS vacuums
 FROM pg_stat_user_tables WHERE schemaname = 'crawler' AND relname = ANY($1::text[]) ORDER BY relname
 """
+
+# A page is a row in both.
+REMAINS = "SELECT ((SELECT count(*) FROM job_documents) + (SELECT count(*) FROM seen)) / 2"
 
 
 @dataclass(frozen=True)
@@ -83,24 +87,22 @@ PARTS = {
 ALTERNATIVES = {
     "as migrated": "",
     **{
-        f"fill factor {n}": "".join(
-            f"ALTER TABLE {table} SET (fillfactor = {n});"
-            for table in ("queue", "lanes", "slots", "jobs", "outbox", "origins")
-        )
+        f"fill factor {n}": "".join(f"ALTER TABLE {table} SET (fillfactor = {n});" for table in (*UPDATED, "origins"))
         for n in (100, 90, 70)
     },
+    "fill factor 100 of the queue only": "ALTER TABLE queue SET (fillfactor = 100);",
     "autovacuum as the server's": "".join(
         f"ALTER TABLE {table} RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold,"
         " autovacuum_vacuum_cost_delay);"
-        for table in HOT
+        for table in TABLES
     ),
     "autovacuum tuned": "".join(
         f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,"
         " autovacuum_vacuum_cost_delay = 0);"
-        for table in ("queue", "lanes", "slots", "jobs", "outbox")
+        for table in UPDATED
     ),
 }
-COMPARED = Shape(20, 2_000, 100)
+COMPARED = Shape(5, 8_000, 20)
 
 
 @dataclass
@@ -201,15 +203,15 @@ class Frontier:
         """Delete the jobs and forget them, a chunk at a time, as in the background but without the rests between."""
         for job_id in self.job_ids:
             await delete_crawl(self._deps, CrawlDelete(job_id=job_id, revision=2))
-        left = iter(range(0, self.shape.total, deletion.DOCUMENTS_AT_ONCE))
 
         async def work(worker_id: UUID, limit: int) -> int:
-            done = 0
             if worker_id != self.worker_ids[0]:  # a job is forgotten by one at a time
-                return done
-            while done < limit and next(left, None) is not None and await deletion.forget_some(self.pool):
-                done += deletion.DOCUMENTS_AT_ONCE
-            return done
+                return 0
+            before = await self.pool.fetchval(REMAINS)
+            for _ in range(0, limit * WORKERS, deletion.DOCUMENTS_AT_ONCE):
+                if not await deletion.forget_some(self.pool):
+                    break
+            return int(before - await self.pool.fetchval(REMAINS))
 
         async for measured in self._steps(work, step):
             yield measured
@@ -290,7 +292,8 @@ async def _print_row(frontier: Frontier, name: str, done: int, row: Measured) ->
 
 
 def _print_flatness(name: str, rows: Sequence[Measured]) -> None:
-    first, last = rows[0], rows[-1]
+    whole = [row for row in rows if row.pages > max(row.pages for row in rows) / 2]
+    first, last = whole[0], whole[-1]
     cpu = [(row.own_cpu + row.database_cpu) / row.pages for row in (first, last)]
     print(f"| {name}: last / first | | {last.rate / first.rate:.2f} | | CPU {cpu[1] / cpu[0]:.2f} | | | | | | |")
 
@@ -298,7 +301,7 @@ def _print_flatness(name: str, rows: Sequence[Measured]) -> None:
 async def _print_tables(pool: Pool, shape: Shape) -> None:
     print("\n| table at the end | heap MB | indexes MB | dead rows | HOT updates | autovacuums |")
     print("|---|--:|--:|--:|--:|--:|")
-    for row in await pool.fetch(SIZES, HOT):
+    for row in await pool.fetch(SIZES, TABLES):
         hot = "" if row["hot"] is None else f"{row['hot']:.0f}%"
         print(f"| {row[0]} | {row['heap']:,.1f} | {row['indexes']:,.1f} | {row['dead']:,} | {hot} | {row['vacuums']} |")
     print(flush=True)
@@ -315,38 +318,40 @@ async def compare(url: str, shape: Shape, database: Callable[[], float], *, step
             for name, settings in ALTERNATIVES.items()
         }
         taken: dict[str, dict[str, list[Measured]]] = {name: {} for name in frontiers}
+        largest = dict.fromkeys(frontiers, 0.0)
         for frontier in frontiers.values():
             await frontier.start()
         for phase in ("insert", "crawl"):
             running = {name: getattr(frontier, phase)(step) for name, frontier in frontiers.items()}
             while running:
+                # Each is the first in turn.
+                running = dict([*list(running.items())[1:], *list(running.items())[:1]])
                 for name, steps in list(running.items()):
                     if (row := await anext(steps, None)) is None:
                         del running[name]
-                    else:
-                        taken[name].setdefault(phase, []).append(row)
+                        continue
+                    taken[name].setdefault(phase, []).append(row)
+                    sizes = await frontiers[name].pool.fetch(SIZES, UPDATED)
+                    largest[name] = max(largest[name], sum(table["heap"] + table["indexes"] for table in sizes))
         print(
             f"\n| {shape.jobs:,} jobs of {shape.pages:,} pages, in turn | inserted/s | crawled/s | CPU ms a page |",
             end="",
         )
-        print(" WAL bytes a page | tables MB | indexes MB | dead rows | HOT: lanes, slots, jobs | autovacuums |")
-        print("|---|--:|--:|--:|--:|--:|--:|--:|---|--:|")
+        print(" WAL bytes a page | MB at most | HOT: lanes, slots, jobs | autovacuums |")
+        print("|---|--:|--:|--:|--:|--:|---|--:|")
         for name, frontier in frontiers.items():
-            await _print_alternative(frontier, name, taken[name])
+            await _print_alternative(frontier, name, taken[name], largest[name])
 
 
-async def _print_alternative(frontier: Frontier, name: str, taken: dict[str, list[Measured]]) -> None:
-    tables = {row["relname"]: row for row in await frontier.pool.fetch(SIZES, HOT[:5])}
+async def _print_alternative(frontier: Frontier, name: str, taken: dict[str, list[Measured]], megabytes: float) -> None:
+    tables = {row["relname"]: row for row in await frontier.pool.fetch(SIZES, UPDATED)}
     rows = [row for of_phase in taken.values() for row in of_phase]
     rates = " | ".join(f"{median(row.rate for row in taken[phase]):,.0f}" for phase in ("insert", "crawl"))
     cpu = median((row.own_cpu + row.database_cpu) / row.pages for row in taken["crawl"])
     wal = sum(row.wal for row in rows) / frontier.shape.total
-    heap, indexes, dead, vacuums = (
-        sum(row[key] for row in tables.values()) for key in ("heap", "indexes", "dead", "vacuums")
-    )
+    vacuums = sum(row["vacuums"] for row in tables.values())
     hot = ", ".join(f"{tables[table]['hot'] or 0:.0f}%" for table in ("lanes", "slots", "jobs"))
-    print(f"| {name} | {rates} | {1_000 * cpu:.3f} | {wal:,.0f} | {heap:.1f} | {indexes:.1f} |", end="")
-    print(f" {dead:,} | {hot} | {vacuums} |", flush=True)
+    print(f"| {name} | {rates} | {1_000 * cpu:.3f} | {wal:,.0f} | {megabytes:.1f} | {hot} | {vacuums} |", flush=True)
 
 
 @asynccontextmanager

@@ -43,8 +43,8 @@ async def test_frontier_benchmark_drains_what_it_filled(backing: BackingServices
     assert running.returncode == 0, complained.decode()
     rows = [line.split("|")[1:-1] for line in said.decode().splitlines() if line.startswith("|")]
     done = [(row[0].strip(), row[1].strip()) for row in rows]
-    assert {(phase, "10,000") for phase in ("insert", "crawl", "forget")} <= set(done)
-    assert {"as migrated", "fill factor 90"} <= {name for name, _ in done}
+    assert {("insert", "10,000"), ("crawl", "10,000")} <= set(done)
+    assert {"forget", "as migrated", "fill factor 90"} <= {name for name, _ in done}
 
 
 async def test_crawl_benchmark_crawls_a_whole_manual_with_the_whole_system(backing: BackingServices) -> None:
