@@ -8,8 +8,9 @@ and `statement_timeout` while it reads a message. `transaction_timeout` would do
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import timedelta
+
+from tallyho_process.waiting import first_of
 
 from tallyho_postgres import named_sql
 from tallyho_postgres.errors import is_transient
@@ -38,5 +39,4 @@ async def end_silent_sessions(
             if not is_transient(error):
                 raise
             log.info("silent sessions not looked for error=%s", error)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval)
+        await first_of(stop, seconds=interval)
