@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from ws_gateway import frames, metrics
 from ws_gateway.clients import Client, Pace
 from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
-from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds, is_one_of_many
+from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds
 from ws_gateway.hub import Hub
 from ws_gateway.keys import Key
 from ws_gateway.phases import TICK_SECONDS, Phases
@@ -120,12 +120,13 @@ class Connection:
         """From now on, be at most so many frames ahead of what the client has acknowledged."""
         self._ack_window = window
         self._acked = self._sent
+        if self.client.crowd:
+            self.client.crowd.leave(self.client)
 
     def settle(self) -> None:
-        """The client has said nothing for a while, or that it follows every job: it is one of many, if that is all."""
+        """The client has said what it follows, or nothing for a while: it may be one of many."""
         self._hub.settle(self.client)
-        is_plain = self._fd is not None and self._ack_window is None
-        if is_plain and is_one_of_many(self.client) and not self._closing:
+        if self._fd is not None and self._ack_window is None and not self._closing:
             self._crowds.enter(self)
 
     def write(self, data: bytes, frames: int) -> bool:
