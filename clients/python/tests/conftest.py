@@ -33,6 +33,7 @@ STORED = StoredDocument(
     saved_at=NOON,
 )
 
+SOURCE = "<p>Sieben glückliche\x1b[2J"
 
 LINES = (
     JobLog(job_id=JOB_ID, timestamp=NOON, level=LogLevel.INFO, message="started"),
@@ -215,6 +216,8 @@ class GatewayDouble:
     async def _document(self, request: web.Request) -> web.Response:
         if request.match_info["id"] != str(STORED.document_id):
             return problem(404, "not_found", f"no document {request.match_info['id']}")
+        if request.query.get("format") == "html":
+            return web.Response(text=SOURCE, content_type="text/html")
         return web.Response(text=STORED.model_dump_json(), content_type="application/json")
 
     async def _send_documents(self, socket: web.WebSocketResponse) -> None:
