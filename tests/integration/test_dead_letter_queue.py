@@ -118,17 +118,16 @@ async def test_letter_that_dies_again_is_replayed_once(amqp: Amqp, amqp_url: str
 
     await bury_many(amqp, [encoded(page_started()), b"{"])
     consumer = Consumer(amqp, TRACKER_EVENTS, fail, lambda error: False, stop)
-    running = asyncio.create_task(consumer.run())
     replayed = 0
-    async with open_dead_letters(amqp_url) as queue:
-        async for message in queue.letters():
-            await queue.replay(message, TRACKER_EVENTS)
-            replayed += 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30), asyncio.TaskGroup() as running:
+        running.create_task(consumer.run())
+        async with open_dead_letters(amqp_url) as queue:
+            async for message in queue.letters():
+                await queue.replay(message, TRACKER_EVENTS)
+                replayed += 1
         while len(letters := await read(amqp_url)) < 2:
             pass
-    stop.set()
-    await running
+        stop.set()
 
     assert replayed == 2
     assert attempts == ATTEMPTS

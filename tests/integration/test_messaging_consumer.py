@@ -174,11 +174,12 @@ async def test_stopping_consumer_does_not_wait_for_a_broker_that_is_away(link: L
         await send(amqp, EVENTS, event)
         await handle.until(event)
         link.cut()
-        while amqp.consuming.connected.is_set():
-            await asyncio.sleep(0.01)  # the library tells when it is connected, not when it no longer is
+        async with asyncio.timeout(10):
+            while amqp.consuming.connected.is_set():
+                await asyncio.sleep(0.01)  # the library tells when it is connected, not when it no longer is
         stop.set()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await task
 
 
