@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from crawler import urls
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, Visit
+from crawler.frontier import MAX_REDIRECTS, KeptDocument, Visit
 from crawler.handlers import on_work, start_crawl
 from crawler.listing import add_listed
 from crawler.requests import count_urls
@@ -334,5 +334,19 @@ async def test_unchanged_document_that_was_deleted_meanwhile_is_fetched(deps: De
             await done(deps.pool)
     ledgers = Ledgers(deps.pool)
     await ledgers.read()
+
+    assert [saved.change for saved in ledgers.of[job_id].documents] == ["created"]
+
+
+async def test_unchanged_document_that_is_deleted_before_it_is_kept_is_fetched(deps: Deps) -> None:
+    worker = SimulatedWorker(deps, {"http://kept.test/": WebPage()})
+    job_id = await start(deps, "http://kept.test/")
+    await worker.claim()
+    work = worker.finish()
+    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), ())) for visit in work.visits]
+    await on_work(deps, work)
+    await worker.crawl()
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
 
     assert [saved.change for saved in ledgers.of[job_id].documents] == ["created"]
