@@ -13,7 +13,7 @@ from aiohttp import web
 from crawler import listing, urls
 from crawler.commands import start_crawl
 from crawler.deps import Deps
-from crawler.frontier import BEYOND, MAX_REDIRECTS, Visit
+from crawler.frontier import BEYOND, MAX_REDIRECTS, KeptDocument, Visit
 from crawler.handlers import on_work
 from crawler.links import MAX_LINKS
 from crawler.listing import add_listed
@@ -366,5 +366,19 @@ async def test_unchanged_document_that_was_deleted_meanwhile_is_fetched(deps: De
             await done(deps.pool)
     ledgers = Ledgers(deps.pool)
     await ledgers.read()
+
+    assert [saved.change for saved in ledgers.of[job_id].documents] == ["created"]
+
+
+async def test_unchanged_document_that_is_deleted_before_it_is_kept_is_fetched(deps: Deps) -> None:
+    worker = SimulatedWorker(deps, {"http://kept.test/": WebPage()})
+    job_id = await start(deps, "http://kept.test/")
+    await worker.claim()
+    work = worker.finish()
+    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), ())) for visit in work.visits]
+    await on_work(deps, work)
+    await worker.crawl()
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
 
     assert [saved.change for saved in ledgers.of[job_id].documents] == ["created"]
