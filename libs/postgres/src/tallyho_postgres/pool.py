@@ -67,7 +67,7 @@ async def open_pool(
         await close(pool)
 
 
-async def _leave_as_it_is(_: Connection) -> None:
+async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """No round trip for a connection that goes back: none of ours changes its session; open transactions end anyway."""
 
 

@@ -8,12 +8,16 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 Attributes = Mapping[str, str | None]
 
-_NOT_CONTENT = ("script", "style", "noscript", "noembed", "noframes", "template", "svg", "iframe", "nav", "footer", "aside")
+_NOT_CONTENT = (
+    "script", "style", "noscript", "noembed", "noframes", "template", "svg", "iframe", "nav", "footer", "aside",
+)  # fmt: skip
 # Images (`src`, `srcset`), scripts and style sheets are no documents, so they are no links either.
 _LINKING = {"a": "href", "area": "href", "frame": "src", "iframe": "src"}
 _MAIN = "main,[role=main]"
 # With :is(), an element that several of these match is found once.
-_SOUGHT = f":is(a[href],area[href],frame[src],base[href],link[rel][href],meta[content],{_MAIN},{','.join(_NOT_CONTENT)})"
+_SOUGHT = (
+    f":is(a[href],area[href],frame[src],base[href],link[rel][href],meta[content],{_MAIN},{','.join(_NOT_CONTENT)})"
+)
 
 
 @dataclass(slots=True)
