@@ -8,15 +8,14 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 Attributes = Mapping[str, str | None]
 
-_NOT_CONTENT = (
+_NOT_CONTENT = frozenset((
     "script", "style", "noscript", "noembed", "noframes", "template", "svg", "iframe", "nav", "footer", "aside",
-)  # fmt: skip
+))  # fmt: skip
 # Images (`src`, `srcset`), scripts and style sheets are no documents, so they are no links either.
 _LINKING = {"a": "href", "area": "href", "frame": "src", "iframe": "src"}
 _MAIN = "main,[role=main]"
-# With :is(), an element that several of these match is found once.
-_SOUGHT = (
-    f":is(a[href],area[href],frame[src],base[href],link[rel][href],meta[content],{_MAIN},{','.join(_NOT_CONTENT)})"
+_SOUGHT = ",".join(
+    (_MAIN, *sorted(_NOT_CONTENT), "base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
 )
 
 
@@ -37,8 +36,23 @@ class Elements:
     def of(cls, page: LexborHTMLParser) -> Self:
         """Look for them."""
         found = cls(page)
-        for node in page.css(_SOUGHT):
-            found._add(node)
+        # With :is(), an element that several of these match is found once.
+        for node in page.css(f":is({_SOUGHT})"):
+            tag, attributes = node.tag, node.attributes
+            if tag in _LINKING and _LINKING[tag] in attributes:
+                found.linking.append(attributes)
+            elif tag == "meta":
+                found.metas.append((node, attributes))
+            elif tag == "link":
+                found.relations.append(attributes)
+            elif tag == "base":
+                found.bases.append(attributes)
+            elif tag == "script" and (attributes.get("type") or "").lower() == "application/ld+json":
+                found.json_ld.append(node)
+            if tag in _NOT_CONTENT:
+                found.not_content.append(node)
+            elif tag == "main" or attributes.get("role") == "main":
+                found.has_main = True
         return found
 
     def main(self) -> LexborNode | None:
@@ -46,20 +60,3 @@ class Elements:
         for node in self.not_content:
             node.decompose()
         return self.page.css_first(_MAIN) if self.has_main else None
-
-    def _add(self, node: LexborNode) -> None:
-        tag, attributes = node.tag, node.attributes
-        if tag in _LINKING and _LINKING[tag] in attributes:
-            self.linking.append(attributes)
-        elif tag == "meta":
-            self.metas.append((node, attributes))
-        elif tag == "link":
-            self.relations.append(attributes)
-        elif tag == "base":
-            self.bases.append(attributes)
-        elif tag == "script" and (attributes.get("type") or "").lower() == "application/ld+json":
-            self.json_ld.append(node)
-        if tag in _NOT_CONTENT:
-            self.not_content.append(node)
-        elif tag == "main" or attributes.get("role") == "main":
-            self.has_main = True
