@@ -68,7 +68,7 @@ async def open_pool(
 
 
 async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """No round trip for a connection that goes back: none of ours changes its session; open transactions end anyway."""
+    """No round trip for a connection that goes back: nothing changes its session (decision 55)."""
 
 
 async def close(pool: Pool) -> None:
