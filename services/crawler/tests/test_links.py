@@ -1,6 +1,7 @@
 """What a page says about other URLs."""
 
 import pytest
+from crawler.elements import Elements
 from crawler.links import MAX_LINKS, PageLinks, Refresh, page_links
 from selectolax.lexbor import LexborHTMLParser
 
@@ -8,7 +9,7 @@ URL = "https://example.com/docs/page.html"
 
 
 def links(html: str) -> PageLinks:
-    return page_links(LexborHTMLParser(html), URL)
+    return page_links(Elements.of(LexborHTMLParser(html)), URL)
 
 
 def test_frames_are_links_and_images_are_not() -> None:

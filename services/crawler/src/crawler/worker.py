@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from opentelemetry.trace import use_span
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
-from tallyho_process.traces import traceparent_of, tracer
+from tallyho_process.traces import is_on, traceparent_of, tracer
 
 from crawler import jobs, metrics, store
 from crawler.commands import close_some
@@ -179,6 +179,8 @@ class Worker:
 
     async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
         """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
+        if not is_on():
+            return await self._visit(page)
         attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": redacted(page.url)}
         span = tracer.start_span("crawl page", attributes=attributes, start_time=claimed_ns)
         with use_span(span, end_on_exit=True), tracer.start_as_current_span("visit page"):
