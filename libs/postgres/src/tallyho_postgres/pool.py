@@ -53,6 +53,7 @@ async def open_pool(
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
                 server_settings=SERVER_SETTINGS | own,
+                reset=_leave_as_it_is,
             )
             break
         except Exception as error:
@@ -64,6 +65,10 @@ async def open_pool(
         yield pool
     finally:
         await close(pool)
+
+
+async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """No round trip for a connection that goes back: nothing changes its session (decision 55)."""
 
 
 async def close(pool: Pool) -> None:
