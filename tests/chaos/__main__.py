@@ -43,7 +43,8 @@ def main() -> int:
     for line in lines(outcome):
         say(line)
     if not outcome.is_good:
-        say(f"again: make chaos FAULTS={arguments.faults} SEED={seed}")
+        only = f' ONLY="{arguments.only}"' if arguments.only else ""
+        say(f"again: make chaos FAULTS={arguments.faults} SEED={seed}{only}")
     return 0 if outcome.is_good else 1
 
 

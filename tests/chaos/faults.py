@@ -38,6 +38,7 @@ FAULTS = (
     Fault("SIGTERM under load", process_faults.terminated, 10),
     Fault("frozen for longer than its lease", process_faults.frozen, 6),
     Fault("frozen for longer than the outbox's lease", process_faults.frozen_long, 1, slow=True),
+    Fault("frozen in the middle of a statement", process_faults.frozen_in_a_statement, 1, slow=True),
     Fault("broker killed", broker_faults.killed, 2),
     Fault("broker stopped", broker_faults.stopped, 2),
     Fault("broker out of memory", broker_faults.out_of_memory, 2),

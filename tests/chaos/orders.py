@@ -1,7 +1,7 @@
 """How the suite tells a running service what to do to itself: one order at a time, in a file of the service's own.
 
-`kill POINT N` ends the process with SIGKILL at the Nth passage of a point; `speak newer` and `speak older` make it
-write its messages as another release would.
+`kill POINT N` ends the process with SIGKILL at the Nth passage of a point, `freeze POINT N` stops it there; with
+`speak newer` and `speak older` it writes its messages as another release would.
 """
 
 import asyncio
@@ -31,14 +31,21 @@ class OrderBook:
 
     async def kill(self, service: str, point: str, nth: int, *, within: float) -> None:
         """Return when `service` has killed itself at its `nth` passage of `point`; raises OrderNotCarriedOut."""
-        order = self._write(service, f"kill {point} {nth}")
+        await self._order(service, f"kill {point} {nth}", within)
+
+    async def freeze(self, service: str, point: str, nth: int, *, within: float) -> None:
+        """Return when `service` has stopped there with SIGSTOP; raises OrderNotCarriedOut."""
+        await self._order(service, f"freeze {point} {nth}", within)
+
+    async def _order(self, service: str, what: str, within: float) -> None:
+        order = self._write(service, what)
         try:
             async with asyncio.timeout(within):
                 while order.exists():
                     await asyncio.sleep(POLL_SECONDS)  # a file can't be awaited
         except TimeoutError:
             order.unlink(missing_ok=True)
-            raise OrderNotCarriedOut(f"{service} did not pass {point} {nth} times within {within:g} s") from None
+            raise OrderNotCarriedOut(f"{service} came to no {what} within {within:g} s") from None
 
     def speak(self, service: str, release: str) -> None:
         """Let `service` write its messages as a `newer` or an `older` release would, until told otherwise."""
@@ -64,13 +71,13 @@ class Obedience:
         self._passages = 0
 
     def pass_by(self, point: str) -> None:
-        """Die here, if that is the order and this the passage."""
+        """Die or stop here, if that is the order and this the passage."""
         match self._read():
-            case ["kill", here, nth, _] if here == point:
+            case ["kill" | "freeze" as order, here, nth, _] if here == point:
                 self._passages += 1
                 if self._passages == int(nth):
                     self._order.unlink()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), signal.SIGKILL if order == "kill" else signal.SIGSTOP)
 
     @property
     def release(self) -> str:

@@ -5,11 +5,19 @@ import signal
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from chaos.database_faults import sessions_ended
 from chaos.orders import OrderNotCarriedOut
+from chaos.sabotage import MID_STATEMENT
 from chaos.stage import LEASE_SECONDS, STOP_SECONDS, NotInjected, Stage
 
 PASSAGE_SECONDS = 12.0
+SILENCE_SECONDS = 30.0  # the services end a session after 20
 OUTBOX_LEASE_SECONDS = 15.0
+SILENT_SESSIONS = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE usename = $1 AND state = 'active' AND wait_event = 'ClientRead'
+    AND state_change < clock_timestamp() - interval '1 second'
+"""
 
 
 def killed_at(kind: str, point: str, last: int) -> Callable[[Stage, Random], Awaitable[None]]:
@@ -65,5 +73,24 @@ async def _freeze(stage: Stage, service: str, seconds: float) -> None:
     stage.signal(service, signal.SIGSTOP)
     try:
         await asyncio.sleep(seconds)
+    finally:
+        stage.signal(service, signal.SIGCONT)
+
+
+async def frozen_in_a_statement(stage: Stage, rng: Random) -> None:
+    """Stop a process while the server waits for the rest of a statement; what it holds locked must be freed."""
+    service, nth = rng.choice([*stage.replicas("crawler"), *stage.replicas("job-tracker")]), rng.randint(1, 4)
+    await sessions_ended(stage, rng)  # statements are prepared once in a session
+    try:
+        await stage.orders.freeze(service, MID_STATEMENT, nth, within=PASSAGE_SECONDS)
+    except OrderNotCarriedOut as error:
+        raise NotInjected(str(error)) from error
+    try:
+        async with stage.sql() as connection, asyncio.timeout(SILENCE_SECONDS):
+            for is_silent in (True, False):
+                while await connection.fetchval(SILENT_SESSIONS, stage.role) is not is_silent:
+                    await asyncio.sleep(0.2)  # a view can't be awaited
+    except TimeoutError:
+        stage.complaints.append(f"{service} was frozen in a statement, and held what it had locked to the end")
     finally:
         stage.signal(service, signal.SIGCONT)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncpg.pool import Pool
+from asyncpg.protocol import Protocol
 from asyncpg.transaction import Transaction
 from chaos import releases
 from chaos.mutants import MUTANTS
@@ -26,6 +27,7 @@ BEFORE_DELETE = "between_confirm_and_delete"
 BEFORE_ACK = "between_apply_and_ack"
 BEFORE_REPLY = "before_reply"
 REPLY_RECEIVED = "reply_received"
+MID_STATEMENT = "mid_statement"
 
 When = Callable[..., bool]
 
@@ -58,6 +60,21 @@ def put_points(obedience: Obedience) -> None:
     put_point(obedience, BEFORE_ACK, consumer, "acknowledge_all")
     put_point(obedience, BEFORE_REPLY, requests._Responder, "_send")
     put_point(obedience, REPLY_RECEIVED, requests.Requester, "_receive")
+    put_point_after_prepare(obedience)
+
+
+def put_point_after_prepare(obedience: Obedience) -> None:
+    """Let a transaction pass `MID_STATEMENT` when the server knows a statement of it, and waits for its arguments."""
+    prepare = Protocol.prepare
+
+    @wraps(prepare)
+    async def prepare_and_pass(self: Any, *arguments: Any, **named: Any) -> Any:
+        prepared = await prepare(self, *arguments, **named)
+        if self.is_in_transaction():
+            obedience.pass_by(MID_STATEMENT)
+        return prepared
+
+    Protocol.prepare = prepare_and_pass  # type: ignore[method-assign]
 
 
 def speak_as_told(obedience: Obedience) -> None:

@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from uuid import UUID, uuid4
@@ -52,6 +53,18 @@ async def saved_job(system: System, documents: int) -> UUID:
             await connection.execute(statement.replace("{job}", str(job_id)).replace("{n}", str(documents)))
     await connection.close()
     return job_id
+
+
+@asynccontextmanager
+async def another_text(system: System, job_id: UUID) -> AsyncIterator[None]:
+    """While the block runs, the first document has another text: an export that begins anew would have it."""
+    connection = await asyncpg.connect(system.database_url)
+    first = f"WHERE document_id = md5('{job_id}1')::uuid"
+    content = await connection.fetchval(f"SELECT content FROM crawler.documents {first}")
+    await connection.execute(f"UPDATE crawler.documents SET content = 'another text' {first}")
+    yield
+    await connection.execute(f"UPDATE crawler.documents SET content = $1 {first}", content)
+    await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +147,8 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
             kills += 1
         await process.communicate()
     assert not resumed.exists()
-    await exported(system, str(job), "--format", form, "-o", str(resumed), "--resume")
+    async with another_text(system, job):
+        await exported(system, str(job), "--format", form, "-o", str(resumed), "--resume")
     documents = read_back(resumed, form)
 
     print(f"{form}: {took:.1f} s, {used:.1f} s of CPU, {whole.stat().st_size / 1e6:.1f} MB")
@@ -196,6 +210,30 @@ async def test_export_of_a_crawl_has_the_texts_that_were_saved(system: System, c
         assert (line["content"], tuple(line["links"])) == (stored.content, stored.links)
         assert found.stored == stored
         assert line["url"] == found.document.source_url
+
+
+async def test_sources_that_a_crawl_kept_are_exported(system: System, client: Tallyho, tmp_path: Path) -> None:
+    with made_up_site(12) as site:
+        job_id = (await client.crawl(site, keep_html=True)).job_id
+    for form in FORMATS:
+        await exported(system, str(job_id), "--format", form, "-o", str(tmp_path / form))
+    lines = [json.loads(line) for line in (tmp_path / "jsonl").read_text().splitlines()]
+    sources = [(line["url"], await client.html(line["document_id"])) for line in lines]
+    with (tmp_path / "warc").open("rb") as file:
+        records = [
+            (record.rec_type, record.rec_headers, record.content_stream().read().decode())
+            for record in ArchiveIterator(file, check_digests=True)
+        ][1:]
+    kept = [(headers.get_header("WARC-Target-URI"), html) for kind, headers, html in records if kind == "resource"]
+    ids = [headers.get_header("WARC-Record-ID") for kind, headers, _ in records if kind == "resource"]
+    converted = [headers.get_header("WARC-Refers-To") for kind, headers, _ in records if kind == "conversion"]
+
+    assert len(sources) == 12
+    assert all(html.startswith("<!doctype html><title>Page") for _, html in sources)
+    assert [(line["url"], line["html"]) for line in lines] == kept == sources
+    assert pq.read_table(tmp_path / "parquet")["html"].to_pylist() == [html for _, html in sources]
+    assert ids == converted
+    assert {kind for kind, _, _ in records} == {"resource", "conversion", "metadata"}
 
 
 async def test_file_that_is_there_and_progress_of_another_job_are_refused(

@@ -1,7 +1,7 @@
 """The outbox against its books: two relays on the real table, which die and are refused at any step."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -24,20 +24,11 @@ from model.outbox_steps import (
 from model.profiles import examples
 from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent, Relay
-from tallyho_postgres.pool import Pool, open_pool
+from tallyho_postgres.pool import Pool
 
 pytestmark = pytest.mark.timeout(0)  # what fails is made smaller first; the database has time limits of its own
 
 EXPIRE = "UPDATE outbox SET leased_until = now() - interval '1 second'"
-
-
-@pytest.fixture
-async def pools(database_url: str) -> AsyncIterator[tuple[Pool, Pool]]:
-    async with (
-        open_pool(database_url, schema="job_tracker") as one,
-        open_pool(database_url, schema="job_tracker") as two,
-    ):
-        yield one, two
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 from uuid import UUID
@@ -20,21 +20,12 @@ from tallyho_contracts.jobs import JobCreate, JobState, JobStatus
 from tallyho_contracts.pages import PageState
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
-from tallyho_postgres.pool import Pool, open_pool
+from tallyho_postgres.pool import Pool
 from tracking import SEED, Tracker
 
 pytestmark = pytest.mark.timeout(0)  # what fails is made smaller first; the database has time limits of its own
 
 EMPTY = "DELETE FROM jobs; DELETE FROM pages; DELETE FROM job_documents; DELETE FROM outbox"
-
-
-@pytest.fixture
-async def pools(database_url: str) -> AsyncIterator[tuple[Pool, Pool]]:
-    async with (
-        open_pool(database_url, schema="job_tracker") as one,
-        open_pool(database_url, schema="job_tracker") as two,
-    ):
-        yield one, two
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from tallyho_contracts.logs import JobLog, LogLevel
+from tallyho_process.waiting import first_of
 
 from tallyho_messaging.announcing import announce
 from tallyho_messaging.publisher import Publisher, PublishFailedError
@@ -69,13 +69,9 @@ class JobLogs:
     async def run(self, stop: asyncio.Event) -> None:
         """Send what waits, at most twice a second, until `stop` is set; then once more."""
         while not stop.is_set():
-            waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            await first_of(self._wake, stop)
             await self._send()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
+            await first_of(stop, seconds=INTERVAL_SECONDS)
         await self._send()
 
     async def _send(self) -> None:

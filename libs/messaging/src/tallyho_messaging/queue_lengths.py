@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from aio_pika.exceptions import AMQPError
+from tallyho_process.waiting import first_of
 
 from tallyho_messaging.connection import Amqp
 from tallyho_messaging.lost_links import link_errors
@@ -31,8 +32,7 @@ async def watch_queues(
                     await _measure(amqp, queues)
         except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
             log.info("queues not measured error=%s", error or type(error).__name__)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval)
+        await first_of(stop, seconds=interval)
 
 
 async def _measure(amqp: Amqp, queues: Sequence[str]) -> None:

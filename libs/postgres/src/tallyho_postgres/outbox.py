@@ -21,6 +21,8 @@ from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
+from tallyho_process.waiting import first_of
+
 from tallyho_postgres import metrics, named_sql
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Connection, Pool
@@ -89,7 +91,8 @@ class Relay:
             if not published or monotonic() >= next_sweep:
                 more = published and await self._survives(self._sweep())
                 next_sweep = monotonic() + (0 if more else SWEEP_SECONDS)
-            await self._woken(stop, next_sweep - monotonic())
+            await first_of(self._wake, stop, seconds=next_sweep - monotonic())
+            self._wake.clear()
         await self._survives(self._publish_waiting())
 
     async def _survives(self, step: Awaitable[bool]) -> bool:
@@ -101,15 +104,6 @@ class Relay:
                 raise
             log.warning("outbox waits for the database error=%s", error)
             return False
-
-    async def _woken(self, stop: asyncio.Event, seconds: float) -> None:
-        waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())]
-        try:
-            await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._wake.clear()
 
     async def _publish_waiting(self) -> bool:
         while self._waiting:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from time import monotonic
+
+from tallyho_process.waiting import first_of
 
 from tallyho_postgres import named_sql
 from tallyho_postgres.errors import is_transient
@@ -34,8 +35,7 @@ async def sample(pool: Pool, looks: list[Look], stop: asyncio.Event, *, interval
             if not is_transient(error):
                 raise
             log.info("figures not looked up error=%s", error)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(interval, REST * (monotonic() - started)))
+        await first_of(stop, seconds=max(interval, REST * (monotonic() - started)))
 
 
 def outbox_of(schema: str) -> Look:

@@ -20,15 +20,16 @@ from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
+from tallyho_postgres.silent_sessions import end_silent_sessions
 from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 from tallyho_process.health import Health
 from tallyho_process.traces import tracing
 
 from crawler import deletion
+from crawler.commands import on_commands
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
-from crawler.handlers import on_commands
 from crawler.isolation import IsolatedParser
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier
@@ -94,6 +95,7 @@ async def run(*, renders: bool = False) -> None:
                 )
                 loops.create_task(watch_queues(amqp, [CRAWLER_COMMANDS, CRAWLER_REQUESTS], stop))
                 loops.create_task(sample(pool, [outbox_of(SCHEMA), look_at_frontier], stop))
+                loops.create_task(end_silent_sessions(pool, stop))
                 spare_the_collector()
                 health.ready(lambda: not stop.is_set())
                 log.info("ready")

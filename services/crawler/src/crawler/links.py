@@ -32,7 +32,7 @@ class PageLinks:
     """Canonical URLs. `urls` are in document order, each once, without the page itself.
 
     `nofollow` are those of them that stand in links with rel=nofollow only. `robots` are the pairs (name, content) of
-    the <meta> elements that may speak to crawlers.
+    the <meta> elements that may speak to crawlers. `beyond` more addresses, as they are written, were not looked at.
     """
 
     urls: tuple[str, ...] = ()
@@ -40,12 +40,13 @@ class PageLinks:
     refresh: Refresh | None = None
     canonical: str | None = None
     robots: tuple[tuple[str, str], ...] = ()
+    beyond: int = 0
 
 
 def page_links(elements: Elements, url: str) -> PageLinks:
     """Collect the links of the page at the canonical `url`, at most 5,000 of them."""
     base = (elements.bases and join(url, _value(elements.bases[0], "href"))) or url
-    links = _links(elements.linking, url, base)
+    links, beyond = _links(elements.linking, url, base)
     return PageLinks(
         urls=tuple(links),
         nofollow=frozenset(link for link, is_followed in links.items() if not is_followed),
@@ -56,11 +57,12 @@ def page_links(elements: Elements, url: str) -> PageLinks:
             for _, attributes in elements.metas
             if (name := _value(attributes, "name").strip().lower())
         ),
+        beyond=beyond,
     )
 
 
-def _links(linking: Iterable[Attributes], url: str, base: str) -> dict[str, bool]:
-    """Each link, and whether it may be followed somewhere."""
+def _links(linking: Iterable[Attributes], url: str, base: str) -> tuple[dict[str, bool], int]:
+    """Each link, and whether it may be followed somewhere; and how many addresses are left when there are enough."""
     # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
     hrefs: dict[str, bool] = {}
     for attributes in linking:
@@ -69,13 +71,13 @@ def _links(linking: Iterable[Attributes], url: str, base: str) -> dict[str, bool
         is_followed = not rel or "nofollow" not in _NAMES_IN_LIST.split(rel.lower())
         hrefs[href] = is_followed or hrefs.get(href, False)
     links: dict[str, bool] = {}
-    for href, is_followed in hrefs.items():
+    for looked_at, (href, is_followed) in enumerate(hrefs.items(), 1):
         link = join(base, href)
         if link is not None and link != url:
             links[link] = is_followed or links.get(link, False)
             if len(links) == MAX_LINKS:
-                break
-    return links
+                return links, len(hrefs) - looked_at
+    return links, 0
 
 
 def _refresh(elements: Elements, url: str, base: str) -> Refresh | None:

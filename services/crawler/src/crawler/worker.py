@@ -19,9 +19,10 @@ from tallyho_postgres.errors import is_transient
 from tallyho_process.traces import is_on, traceparent_of, tracer
 
 from crawler import jobs, metrics, store
+from crawler.commands import close_some
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
-from crawler.handlers import Work, claim, close_some, on_work
+from crawler.handlers import Work, claim, on_work
 from crawler.listing import add_listed
 from crawler.urls import redacted
 from crawler.visit import Visitor

@@ -20,6 +20,7 @@ from tallyho_postgres.migrations import MigrationSettings, prepare
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import open_pool
 from tallyho_postgres.sampling import outbox_of, sample
+from tallyho_postgres.silent_sessions import end_silent_sessions
 from tallyho_process import run_process, spare_the_collector, stop_on_signal, stoppable_start
 from tallyho_process.health import Health
 from tallyho_process.traces import tracing
@@ -83,6 +84,7 @@ async def run() -> None:
                     queues = [TRACKER_EVENTS, TRACKER_COMMANDS, TRACKER_LOGS, DEAD_LETTERS]
                     incoming.create_task(watch_queues(amqp, queues, stop))
                     incoming.create_task(sample(pool, [outbox_of(SCHEMA), look_at_jobs], stop))
+                    incoming.create_task(end_silent_sessions(pool, stop))
                     health.ready(lambda: not stop.is_set())
                     spare_the_collector()
                     log.info("ready")

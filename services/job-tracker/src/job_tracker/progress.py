@@ -15,6 +15,7 @@ from tallyho_contracts.jobs import JobState
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_postgres.errors import is_transient
 from tallyho_postgres.pool import Connection, Pool
+from tallyho_process.waiting import first_of
 
 from job_tracker import metrics, store
 from job_tracker.rules import Job, job_state
@@ -62,7 +63,8 @@ class Progress:
                 self.announce(await self._database(store.unannounced_jobs) or [])
                 next_sweep = monotonic() + SWEEP_SECONDS
             await self._publish_due(monotonic())
-            await self._woken(stop, self._next_due(next_sweep) - monotonic())
+            await first_of(self._wake, stop, seconds=self._next_due(next_sweep) - monotonic())
+            self._wake.clear()
         await self._publish_due(float("inf"))
 
     async def _database(self, step: Callable[[Connection], Awaitable[T]]) -> T | None:
@@ -109,12 +111,3 @@ class Progress:
                 self._not_before |= dict.fromkeys((job.job_id for job in jobs), monotonic() + INTERVAL_SECONDS)
         if terminal := [job.job_id for job in published if job.status.is_terminal]:
             await self._database(lambda connection: store.mark_announced(connection, terminal))
-
-    async def _woken(self, stop: asyncio.Event, seconds: float) -> None:
-        waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())]
-        try:
-            await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._wake.clear()
