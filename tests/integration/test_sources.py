@@ -375,7 +375,7 @@ async def test_unchanged_document_that_is_deleted_before_it_is_kept_is_fetched(d
     job_id = await start(deps, "http://kept.test/")
     await worker.claim()
     work = worker.finish()
-    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), ())) for visit in work.visits]
+    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), (), 0)) for visit in work.visits]
     await on_work(deps, work)
     await worker.crawl()
     ledgers = Ledgers(deps.pool)

@@ -17,6 +17,7 @@ from opentelemetry.trace import use_span
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
 from tallyho_process.traces import is_on, traceparent_of, tracer
+from tallyho_process.waiting import first_of
 
 from crawler import jobs, metrics, store
 from crawler.commands import close_some
@@ -248,13 +249,3 @@ class Worker:
         middle = len(work.visits) // 2
         await self._commit(Work(visits=work.visits[:middle]))
         await self._commit(Work(work.visits[middle:], work.postponed, work.served))
-
-
-async def first_of(*events: asyncio.Event, seconds: float) -> None:
-    """Wait until one of `events` is set, at most for `seconds`."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
