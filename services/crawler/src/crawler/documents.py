@@ -1,7 +1,6 @@
 """The documents and whose they are: one function per named query. The caller owns the transaction."""
 
-from base64 import b64encode
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -54,7 +53,7 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
     saved = {id_: (page, document) for page, document, id_ in of_pages if isinstance(document, DocumentContent)}
     kept = {id_ for _, _, id_ in of_pages if id_ not in saved}
     rows = [_saved(id_, page, document) for id_, (page, document) in saved.items()]
-    changes = await connection.fetch(SQL["save_documents"], to_json(rows).decode(), at) if rows else []
+    changes = await connection.fetch(SQL["save_documents"], at, *map(list, zip(*rows, strict=True))) if rows else []
     if kept:
         await connection.execute(SQL["keep_documents"], sorted(kept), at)
     job_ids, document_ids = [page.lane.job_id for page, _, _ in of_pages], [id_ for _, _, id_ in of_pages]
@@ -83,23 +82,24 @@ async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
     return html
 
 
-def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Mapping[str, object]:
-    return {
-        "document_id": document_id,
-        "url": page.url,
-        "title": document.title,
-        "content": document.content,
-        "links": document.links,
-        "nofollow": document.nofollow,
-        "content_hash": document.content_hash,
-        "status_code": document.status_code,
-        "content_type": document.content_type,
-        "etag": document.etag,
-        "last_modified": document.last_modified,
-        "description": document.description,
-        "language": document.language,
-        "metadata": document.metadata,
-        "html": None if document.html is None else b64encode(document.html).decode(),
-        "made_by": document.made_by,
-        "links_beyond": document.links_beyond,
-    }
+def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> tuple[object, ...]:
+    """The columns of a document, as the query takes them."""
+    return (
+        document_id,
+        page.url,
+        document.title,
+        document.content,
+        to_json(document.links).decode(),
+        to_json(document.nofollow).decode(),
+        document.content_hash,
+        document.status_code,
+        document.content_type,
+        document.etag,
+        document.last_modified,
+        document.description,
+        document.language,
+        to_json(document.metadata).decode(),
+        document.html,
+        document.made_by,
+        document.links_beyond,
+    )

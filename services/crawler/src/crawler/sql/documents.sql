@@ -24,13 +24,13 @@ INSERT INTO documents AS known (
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
     description, language, metadata, html, made_by, links_beyond, created_at, saved_at
 )
-SELECT
+SELECT *, $1, $1
+FROM unnest(
+    $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::text[], $9::int[], $10::text[],
+    $11::text[], $12::text[], $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::text[], $18::int[]
+) AS document (
     document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    description, language, metadata, decode(html, 'base64'), made_by, links_beyond, $2, $2
-FROM jsonb_to_recordset($1::jsonb) AS document (
-    document_id uuid, url text, title text, content text, links jsonb, nofollow jsonb, content_hash text,
-    status_code int, content_type text, etag text, last_modified text, description text, language text,
-    metadata jsonb, html text, made_by text, links_beyond int
+    description, language, metadata, html, made_by, links_beyond
 )
 ORDER BY document_id
 ON CONFLICT (document_id) DO UPDATE SET
