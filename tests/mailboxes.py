@@ -49,6 +49,15 @@ class Mailbox:
         return self._arrived.empty()
 
 
+async def holds(url: str, queue: str, number: int) -> bool:
+    """Whether a queue gets to hold so many messages: those of a connection that ended come back in their own time."""
+    async with await aio_pika.connect(url) as connection, asyncio.timeout(20):
+        channel = await connection.channel()
+        while (await channel.declare_queue(queue, passive=True)).declaration_result.message_count != number:
+            await asyncio.sleep(0.02)  # a queue's length can't be awaited
+    return True
+
+
 @asynccontextmanager
 async def open_mailbox(url: str, *, bound: bool = True) -> AsyncIterator[Mailbox]:
     """An exchange and a queue of the test's own."""

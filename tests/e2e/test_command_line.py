@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sites import made_up_site
@@ -110,10 +111,10 @@ async def test_bad_input_is_one_line_that_names_the_field_and_exit_2(
 async def test_job_can_be_cancelled_while_it_is_watched(system: System) -> None:
     with made_up_site(2000, latency=0.05) as site:
         watching = asyncio.create_task(tallyho(system, "crawl", site, "--json", "--name", "to be cancelled"))
-        while not (listed := [json.loads(line) for line in (await tallyho(system, "jobs", "--json")).out]) or (
-            listed[0]["name"] != "to be cancelled" or listed[0]["document_count"] == 0
-        ):
-            pass
+        listed: list[dict[str, Any]] = []
+        while not (listed and listed[0]["name"] == "to be cancelled" and listed[0]["document_count"]):
+            assert not watching.done(), watching.result()
+            listed = [json.loads(line) for line in (await tallyho(system, "jobs", "--json")).out]
         cancelled = await tallyho(system, "cancel", listed[0]["job_id"])
         ran = await watching
 

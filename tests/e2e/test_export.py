@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from uuid import UUID, uuid4
@@ -52,6 +53,18 @@ async def saved_job(system: System, documents: int) -> UUID:
             await connection.execute(statement.replace("{job}", str(job_id)).replace("{n}", str(documents)))
     await connection.close()
     return job_id
+
+
+@asynccontextmanager
+async def another_text(system: System, job_id: UUID) -> AsyncIterator[None]:
+    """While the block runs, the first document has another text: an export that begins anew would have it."""
+    connection = await asyncpg.connect(system.database_url)
+    first = f"WHERE document_id = md5('{job_id}1')::uuid"
+    content = await connection.fetchval(f"SELECT content FROM crawler.documents {first}")
+    await connection.execute(f"UPDATE crawler.documents SET content = 'another text' {first}")
+    yield
+    await connection.execute(f"UPDATE crawler.documents SET content = $1 {first}", content)
+    await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +147,8 @@ async def test_ten_thousand_documents_are_exported_once_each_and_again_after_a_k
             kills += 1
         await process.communicate()
     assert not resumed.exists()
-    await exported(system, str(job), "--format", form, "-o", str(resumed), "--resume")
+    async with another_text(system, job):
+        await exported(system, str(job), "--format", form, "-o", str(resumed), "--resume")
     documents = read_back(resumed, form)
 
     print(f"{form}: {took:.1f} s, {used:.1f} s of CPU, {whole.stat().st_size / 1e6:.1f} MB")

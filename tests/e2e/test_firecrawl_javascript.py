@@ -156,8 +156,8 @@ async def test_watcher_hears_that_a_crawl_was_cancelled(client: Client) -> None:
         watching = asyncio.create_task(
             client.call("watch", started["id"], {"kind": "crawl"}, node_options=["--experimental-websocket"])
         )
-        while (await client.call("getCrawlStatus", started["id"]))["completed"] < 20:
-            pass
+        while (running := await client.call("getCrawlStatus", started["id"]))["completed"] < 20:
+            assert running["status"] == "scraping"
         await client.call("cancelCrawl", started["id"])
         seen = await watching
 

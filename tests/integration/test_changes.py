@@ -5,9 +5,10 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
+from crawler.commands import close_some, on_commands
 from crawler.deps import Deps
 from crawler.frontier import Lane
-from crawler.handlers import close_some, on_commands, on_work
+from crawler.handlers import on_work
 from crawler.politeness import Politeness
 from crawler.robots import Robots
 from frontier_checks import Ledgers
@@ -176,11 +177,12 @@ async def test_budget_that_changes_all_the_time_is_kept_whoever_works(deps: Deps
             await asyncio.sleep(0.01)  # as the workers' loop, which has a rest
 
     done = asyncio.Event()
-    closing = asyncio.create_task(close_often(done))
-    await asyncio.gather(crawl_at_once([random.Random(rng.random()) for _ in range(2)], deps.pool, web), change_often())
-    await crawl_at_once([random.Random(rng.random())], deps.pool, web)
-    done.set()
-    await closing
+    async with asyncio.TaskGroup() as closing:
+        closing.create_task(close_often(done))
+        workers = [random.Random(rng.random()) for _ in range(2)]
+        await asyncio.gather(crawl_at_once(workers, deps.pool, web), change_often())
+        await crawl_at_once([random.Random(rng.random())], deps.pool, web)
+        done.set()
     ledgers = Ledgers(deps.pool)
     await ledgers.check()
     ledger = ledgers.of[job_id]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from mailboxes import encoded, open_mailbox_of, page_started, send
+from mailboxes import encoded, holds, open_mailbox_of, page_started, send
 from tallyho_contracts.event import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE
 from tallyho_contracts.registry import EVENTS
 from tallyho_messaging.connection import Amqp
@@ -46,13 +46,6 @@ async def read(url: str) -> list[tuple[DeadLetter, bytes]]:
         return [(read_letter(message), message.body) async for message in queue.letters()]
 
 
-async def number_left(url: str) -> int | None:
-    """How many dead letters are left, once they are all back in the queue."""
-    async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
-        return (await channel.declare_queue(DEAD_LETTERS, passive=True)).declaration_result.message_count
-
-
 async def test_reading_leaves_the_letters_as_they_were(amqp: Amqp, amqp_url: str) -> None:
     bodies = [str(number).encode() for number in range(MANY)]
     await bury_many(amqp, bodies)
@@ -63,7 +56,7 @@ async def test_reading_leaves_the_letters_as_they_were(amqp: Amqp, amqp_url: str
 
     assert [body for _, body in first] == bodies
     assert again == first
-    assert await number_left(amqp_url) == MANY
+    assert await holds(amqp_url, DEAD_LETTERS, MANY)
 
 
 async def test_letters_that_arrive_after_a_look_come_last(amqp: Amqp, amqp_url: str) -> None:
@@ -91,7 +84,7 @@ async def test_every_letter_can_be_discarded(amqp: Amqp, amqp_url: str) -> None:
             await queue.discard(message)
 
     assert await read(amqp_url) == []
-    assert await number_left(amqp_url) == 0
+    assert await holds(amqp_url, DEAD_LETTERS, 0)
 
 
 async def test_replay_goes_to_the_queue_where_the_letter_died(amqp: Amqp, amqp_url: str) -> None:
@@ -118,17 +111,16 @@ async def test_letter_that_dies_again_is_replayed_once(amqp: Amqp, amqp_url: str
 
     await bury_many(amqp, [encoded(page_started()), b"{"])
     consumer = Consumer(amqp, TRACKER_EVENTS, fail, lambda error: False, stop)
-    running = asyncio.create_task(consumer.run())
     replayed = 0
-    async with open_dead_letters(amqp_url) as queue:
-        async for message in queue.letters():
-            await queue.replay(message, TRACKER_EVENTS)
-            replayed += 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30), asyncio.TaskGroup() as running:
+        running.create_task(consumer.run())
+        async with open_dead_letters(amqp_url) as queue:
+            async for message in queue.letters():
+                await queue.replay(message, TRACKER_EVENTS)
+                replayed += 1
         while len(letters := await read(amqp_url)) < 2:
             pass
-    stop.set()
-    await running
+        stop.set()
 
     assert replayed == 2
     assert attempts == ATTEMPTS
@@ -183,7 +175,7 @@ async def test_what_a_dead_reader_left_behind_is_no_letter(amqp: Amqp, amqp_url:
     await bury_many(amqp, [b"2"])
 
     assert [body for _, body in await read(amqp_url)] == [b"1", b"2"]
-    assert await number_left(amqp_url) == 2
+    assert await holds(amqp_url, DEAD_LETTERS, 2)
 
 
 async def test_two_readers_at_once_do_not_share_the_letters(amqp: Amqp, amqp_url: str) -> None:

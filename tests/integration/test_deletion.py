@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from crawler import deletion as crawler_deletion
-from crawler import store, urls
+from crawler import documents, urls
+from crawler.commands import on_commands
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
-from crawler.handlers import on_commands
 from job_tracker import deletion
 from made_up_web import SimulatedWorker, Web, WebPage, crawl_at_once, crawler_deps, start
 from tallyho_contracts.crawls import CrawlDelete, CrawlOptions, CrawlStart
@@ -199,7 +199,7 @@ async def save(pool: Pool, job_id: UUID, wanted: Sequence[str], *, meanwhile: as
     """Save documents for a job, and commit only once the event is set."""
     async with pool.acquire() as connection, connection.transaction():
         visits = [visit_of(job_id, url) for url in wanted]
-        await store.save_documents(connection, visits, at=datetime.now(UTC))
+        await documents.save_documents(connection, visits, at=datetime.now(UTC))
         if meanwhile:
             await meanwhile.wait()
 
@@ -208,15 +208,14 @@ async def test_document_that_another_job_saves_during_the_deletion_stays(crawler
     deleted, other, may_commit = uuid4(), uuid4(), asyncio.Event()
     await save(crawler_pool, deleted, SHARED)
     await delete_crawl(crawler_pool, deleted)
-    saving = asyncio.create_task(save(crawler_pool, other, SHARED[:3], meanwhile=may_commit))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20), asyncio.TaskGroup() as both:
+        both.create_task(save(crawler_pool, other, SHARED[:3], meanwhile=may_commit))
         while not await crawler_pool.fetchval(SESSIONS + "state = 'idle in transaction'"):
             await asyncio.sleep(0.01)
-        forgetting = asyncio.create_task(crawler_deletion.forget_some(crawler_pool))
+        both.create_task(crawler_deletion.forget_some(crawler_pool))
         while not await crawler_pool.fetchval(SESSIONS + "cardinality(pg_blocking_pids(pid)) > 0"):
             await asyncio.sleep(0.01)
         may_commit.set()
-        await asyncio.gather(saving, forgetting)
 
     assert await stored_urls(crawler_pool) == set(SHARED[:3])
 

@@ -86,7 +86,7 @@ async def test_replicas_and_jobs_share_the_rate_and_the_concurrency_of_a_host(
         async def is_done() -> bool:
             return not await deps.pool.fetchval("SELECT EXISTS (SELECT FROM queue)")
 
-        await until(is_done)
+        await until(is_done, seconds=120)
 
     check_rate(spaced)
     check_concurrency(shared)

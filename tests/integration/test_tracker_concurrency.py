@@ -105,14 +105,17 @@ async def test_events_of_jobs_that_no_one_created_yet_are_counted_by_both(tracke
 
 async def test_batch_that_waits_for_a_job_that_is_just_being_added_holds_no_other(trackers: list[Tracker]) -> None:
     known, new = await trackers[0].create(), uuid4()
-    async with trackers[1].pool.acquire() as connection, connection.transaction():
+    async with (
+        asyncio.timeout(20),
+        asyncio.TaskGroup() as batch,
+        trackers[1].pool.acquire() as connection,
+        connection.transaction(),
+    ):
         await store.lock_jobs(connection, [new])
-        batch = asyncio.create_task(trackers[0].apply(saved(new, "a"), saved(known, "a")))
-        async with asyncio.timeout(10):
-            while not await trackers[0].pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.01)  # a lock's queue can't be awaited
+        batch.create_task(trackers[0].apply(saved(new, "a"), saved(known, "a")))
+        while not await trackers[0].pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)  # a lock's queue can't be awaited
         locked = await store.lock_jobs(connection, [new, known])
-    await batch
 
     assert set(locked) == {new, known}
     assert (await trackers[0].job(known)).document_count == 1

@@ -208,15 +208,14 @@ async def test_watchdog_looks_again_and_again_until_it_is_stopped(tracker: Track
     first, second = await crawling(tracker), None
     tracker.now = NOON + timedelta(hours=1)
     stop = asyncio.Event()
-    watching = asyncio.create_task(watch(tracker.deps, 0.1, stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20), asyncio.TaskGroup() as watching:
+        watching.create_task(watch(tracker.deps, 0.1, stop))
         while (await tracker.job(first)).stalled_since is None:
             pass
         second = await crawling(tracker)
         tracker.now += timedelta(hours=1)
         while (await tracker.job(second)).stalled_since is None:
             pass
-    stop.set()
-    await asyncio.wait_for(watching, 5)
+        stop.set()
 
     assert isinstance(await tracker.ask(JobGet(job_id=second)), JobState)

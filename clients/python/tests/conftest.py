@@ -83,6 +83,7 @@ class GatewayDouble:
         self.skipped_ordinals: set[int] = set()
         self.saved: list[UUID] = []
         self.urls_met = 0
+        self.beyond = 0
         self.changes: list[dict[str, Any]] = []
         self.urls: list[dict[str, Any]] = []
         self.document_requests = 0
@@ -241,7 +242,8 @@ class GatewayDouble:
 
     async def _ledger(self, _: web.Request) -> web.Response:
         entries = [{"state": url["state"], "reason": url["reason"], "urls": 1} for url in self.urls]
-        return web.json_response({"job_id": str(JOB_ID), "urls_met": self.urls_met, "entries": entries})
+        counted = {"urls_met": self.urls_met, "beyond": self.beyond}
+        return web.json_response({"job_id": str(JOB_ID), **counted, "entries": entries})
 
     async def _urls(self, request: web.Request) -> web.Response:
         wanted = [url for url in self.urls if request.query.get("reason") in (None, url["reason"])]

@@ -88,7 +88,7 @@ async def test_told_time_is_no_longer_than_the_patience(gateway: "GatewayDouble"
         with pytest.raises(GatewayUnreachable, match="too many connections"):
             await anext(client.watch(gateway.job_id))
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 async def test_unavailable_gateway_is_asked_again_after_the_time_it_says(gateway: "GatewayDouble") -> None:

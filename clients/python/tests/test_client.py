@@ -125,7 +125,7 @@ async def test_slow_watcher_gets_the_newest_state_not_those_before(gateway: "Gat
         await anext(states)
         for revision in range(2, 500):
             await gateway.publish(gateway.state(revision))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await gateway.publish(gateway.state(500, JobStatus.COMPLETED))
             seen = [state.revision async for state in states]
 

@@ -93,15 +93,16 @@ async def test_everything_can_be_read_and_steered(gateway: "GatewayDouble") -> N
 
 async def test_live_documents_are_followed_to_the_end_of_the_job(gateway: "GatewayDouble") -> None:
     gateway.document_count = 3
-    following = asyncio.create_task(
-        in_thread(gateway, lambda client: [one.ordinal for one in client.documents(gateway.job_id, live=True)])
-    )
-    while not gateway.followers:
-        await gateway.subscribed()
-    await gateway.save(6)
-    await gateway.publish(gateway.state(2, JobStatus.COMPLETED, 6))
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(
+            in_thread(gateway, lambda client: [one.ordinal for one in client.documents(gateway.job_id, live=True)])
+        )
+        while not gateway.followers:
+            await gateway.subscribed()
+        await gateway.save(6)
+        await gateway.publish(gateway.state(2, JobStatus.COMPLETED, 6))
 
-    assert await following == [1, 2, 3, 4, 5, 6]
+    assert following.result() == [1, 2, 3, 4, 5, 6]
 
 
 async def test_errors_are_those_of_the_async_client(gateway: "GatewayDouble") -> None:
@@ -135,7 +136,7 @@ async def test_close_ends_what_waits_in_another_thread_and_can_be_repeated(gatew
     states = client.watch(gateway.job_id)
     await asyncio.to_thread(next, states)
     waiting = asyncio.create_task(asyncio.to_thread(next, states))
-    while not states.gi_running:
+    while not (states.gi_running or waiting.done()):
         await asyncio.sleep(0)  # a generator can't be awaited
     await asyncio.to_thread(client.close)
     with pytest.raises(RuntimeError, match="closed"):

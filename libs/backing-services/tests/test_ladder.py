@@ -1,6 +1,5 @@
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -144,11 +143,9 @@ def test_rabbitmq_that_is_too_old_is_passed_over(bare: Path, version: str, usabl
 def test_docker_socket_that_nobody_listens_on_is_no_engine(bare: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(docker_engine.DEFAULT_SOCKET))
-    begun = time.monotonic()
 
     with docker_engine.local_engine() as engine:
         assert engine is None
-    assert time.monotonic() - begun < 1
 
 
 def test_docker_host_that_refuses_is_no_engine(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tallyho_backing_services import free_port
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.processes import Stat, is_running
 from tallyho_backing_services.run_folder import open_run_folder, read_record
@@ -33,6 +34,16 @@ def other_run(cache: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Stat]]
             yield owner, folder, started
         finally:
             owner.kill()
+
+
+def test_run_whose_containers_an_engine_that_is_away_keeps_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{free_port()}")
+    with open_run_folder(tmp_path, ignore) as run:
+        run.uses_containers()
+
+    assert (run.path / "containers").exists()
 
 
 def test_process_is_recorded_with_its_start_before_it_runs(tmp_path: Path) -> None:

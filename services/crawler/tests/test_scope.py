@@ -85,10 +85,10 @@ def test_exclude_wins_over_include() -> None:
 
 def test_pattern_that_blows_up_elsewhere_takes_linear_time() -> None:
     scope = Scope.of(CrawlOptions(exclude=("(a*)*b$", "(a|a)*c$")), SITES)
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert scope.refusal("https://example.com/" + "a" * 2000, 1) is None
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_trap_is_not_followed_unless_another_rule_says_why() -> None:

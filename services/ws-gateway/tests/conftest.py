@@ -171,7 +171,7 @@ class FakeTracker:
                     UrlsByReason(state=PageState.SKIPPED, reason=name, urls=n, is_page=False)
                     for name, n in reasons.items()
                 ]
-                return UrlsCounted(urls_met=len(self.pages) + len(self.skipped), skipped=tuple(rows))
+                return UrlsCounted(urls_met=len(self.pages) + len(self.skipped), beyond=12, skipped=tuple(rows))
             case SkippedUrlsQuery():
                 after = message.after_reason, message.after
                 found_urls = [one for one in self.skipped if message.reason in (None, one.reason)]

@@ -153,6 +153,8 @@ async def ledger(client: Tallyho, arguments: argparse.Namespace) -> int:
     for entry in sorted(found.entries, key=lambda entry: (list(PageState).index(entry.state), -entry.urls)):
         print(f"{entry.urls:>10}  {entry.state:<10} {entry.reason or ''}".rstrip())
     print(f"{found.urls_met:>10}  met")
+    if found.beyond:
+        print(f"{found.beyond:>10}  not looked at, beyond the bounds of a page or list")
     return DONE
 
 

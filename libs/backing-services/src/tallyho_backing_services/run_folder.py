@@ -145,15 +145,15 @@ class RunFolder:
         (self.path / "containers").touch()
 
     def close(self) -> None:
-        """End every process and container of this run and remove the folder."""
+        """End every process and container of this run and remove the folder; it stays for a later start if it must."""
         with self._lock:
             self.closing.set()
         for process in reversed(self._processes):
             process.kill()
         for holder in self._ports:
             holder.close()
-        if (self.path / "containers").exists():
-            remove_containers(self.path.name)
+        if (self.path / "containers").exists() and remove_containers(self.path.name) is None:
+            return  # the engine is away: a later start will find them
         shutil.rmtree(self.path, ignore_errors=True)
 
 
