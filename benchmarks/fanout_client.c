@@ -90,7 +90,8 @@ static void take(struct connection *one, const char *text, size_t size, uint64_t
     const char *moment = memmem(text, size, "t=", 2), *id = memmem(text, size, "\"job_id\":\"", 10);
     const char *revision = memmem(text, size, "\"revision\":", 11);
     if (memmem(text, size < 40 ? size : 40, "\"subscribed\"", 12)) { answers++; return; }
-    if (!moment) return;
+    if (!moment) return; /* a ping */
+    frames++;
     uint64_t age = now - strtoull(moment + 2, NULL, 10);
     if (age > most) most = age;
     histogram[age < MOST_MICROSECONDS ? age : MOST_MICROSECONDS]++;
@@ -119,7 +120,7 @@ static void receive(struct connection *one) {
         else if (size == 127) { if (one->used - start < 10) break; size = (size_t)head[6] << 24 | head[7] << 16 | head[8] << 8 | head[9]; skip = 10; }
         if (one->used - start < skip + size) break;
         int opcode = head[0] & 15;
-        if (opcode == 1) { frames++; take(one, (char *)head + skip, size, now); }
+        if (opcode == 1) { take(one, (char *)head + skip, size, now); }
         else if (opcode == 9) send_masked(one->fd, 10, (char *)head + skip, size);
         else if (opcode == 8) { end(one); return; }
         start += skip + size;
