@@ -1,6 +1,7 @@
 """CPU time of a process and all its children, as the kernel counts it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -15,6 +16,14 @@ def peak_megabytes(pid: int) -> float:
     """The most memory that `pid` held so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def run_on(pid: int, cores: set[int]) -> None:
+    """Keep `pid`, its descendants and all their threads, present and future, on some of the cores."""
+    for process in _tree(pid):
+        for thread in Path(f"/proc/{process}/task").glob("[0-9]*"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def _own_seconds(pid: int) -> float:

@@ -20,6 +20,7 @@ from benchmarks.crawl_site import open_site
 from benchmarks.crawl_stage import Measured, Stage
 
 BASE = "Scrapy, best found"
+OTHER_PARTS = ("services", "database", "broker", "site")
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,23 @@ def medians(runs: Sequence[Measured]) -> Measured:
     """The median of each figure."""
     return Measured(
         rate=median(run.rate for run in runs),
-        cpu=median(run.cpu for run in runs),
-        cpu_of_all=median(run.cpu_of_all for run in runs),
+        cpu={part: median(run.cpu[part] for run in runs) for part in runs[0].cpu},
         megabytes=median(run.megabytes for run in runs),
     )
 
 
 def print_results(title: str, results: Mapping[str, Measured]) -> None:
     """The table."""
-    base = results[BASE].rate if BASE in results else None
-    print(f"\n| {title} | pages/s | x Scrapy's best | CPU-s per 1,000 pages | of all our processes | peak MB |")
-    print("|---|--:|--:|--:|--:|--:|")
+    base = results.get(BASE)
+    print(f"\n| {title} | pages/s | x Scrapy's best | CPU-s per 1,000 pages: crawler | Scrapy's best x", end="")
+    print(f" | {' | '.join(OTHER_PARTS)} | peak MB |")
+    print("|---|" + "--:|" * (5 + len(OTHER_PARTS)))
     for label, one in results.items():
-        ratio = f"{one.rate / base:.1f}" if base else ""
-        everything = f"{one.cpu_of_all:.2f}" if one.cpu_of_all != one.cpu else ""
-        print(f"| {label} | {one.rate:,.0f} | {ratio} | {one.cpu:.2f} | {everything} | {one.megabytes:.0f} |")
+        faster = f"{one.rate / base.rate:.1f}" if base else ""
+        cheaper = f"{base.cpu['crawler'] / one.cpu['crawler']:.1f}" if base else ""
+        others = (f"{one.cpu[part]:.2f}" if part in one.cpu else "" for part in OTHER_PARTS)
+        print(f"| {label} | {one.rate:,.0f} | {faster} | {one.cpu['crawler']:.2f} | {cheaper}", end="")
+        print(f" | {' | '.join(others)} | {one.megabytes:.0f} |")
 
 
 def main() -> int:
@@ -90,7 +93,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(names)}; all by default")
     parser.add_argument("--manual", choices=("postgresql", "python"), help="one of the two manuals instead of both")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contestant has its turn (%(default)s)")
+    parser.add_argument("--apart", action="store_true", help="give the crawler the last core, all else the others")
     arguments = parser.parse_args()
+    if arguments.apart and len(os.sched_getaffinity(0)) == 1:
+        parser.error("--apart takes two cores")
     if unknown := set(arguments.names) - set(names):
         parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
     entries = [entry for entry in CONTESTANTS if not arguments.names or entry.name in arguments.names]
@@ -102,7 +108,7 @@ def main() -> int:
         with open_backing_services(report) as backing, open_site(backing.run, only=arguments.manual) as site:
             load = " ".join(f"{load:.2f}" for load in os.getloadavg())
             print(f"{os.cpu_count()} cores; Python {platform.python_version()}; load before: {load}", flush=True)
-            stage = Stage(site, backing, report)
+            stage = Stage(site, backing, report, arguments.apart)
             title = f"{site.pages:,} pages of {site.mean_bytes / 1000:.0f} KB, medians of {arguments.rounds} rounds"
             print_results(title, compare(stage, entries, rounds=arguments.rounds))
     except BackingServicesError as error:

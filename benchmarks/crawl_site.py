@@ -52,11 +52,13 @@ http {{
 
 @dataclass(frozen=True)
 class Site:
-    """A served site: where it starts, and how many pages links lead to from there, and of how many bytes on average."""
+    """A served site: where it starts, how many pages links lead to from there, of how many bytes on average; and who
+    serves it."""
 
     url: str
     pages: int
     mean_bytes: float
+    server: PrivateServer
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def open_site(run: RunFolder, *, only: str | None = None) -> Iterator[Site]:
     server = PrivateServer(Program("nginx", argv, {}, lambda: _answers(url), signal.SIGTERM), url, run)
     server.start()
     try:
-        yield Site(url, len(found), sum(sizes) / len(sizes))
+        yield Site(url, len(found), sum(sizes) / len(sizes), server)
     finally:
         server.stop()
 

@@ -21,11 +21,11 @@ from tallyho.client import Tallyho
 from tallyho.system import System, SystemOptions, running_system
 from tallyho_backing_services import BackingServices
 from tallyho_backing_services.cache import cache_folder, locked
-from tallyho_backing_services.servers import GivenServer, PrivateServer
+from tallyho_backing_services.servers import GivenServer, PrivateServer, Server
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobStatus
 
-from benchmarks.cpu import cpu_seconds, peak_megabytes
+from benchmarks.cpu import cpu_seconds, peak_megabytes, run_on
 from benchmarks.crawl_site import Site
 from benchmarks.fanout_stage import Program
 
@@ -41,37 +41,40 @@ SAVED = "SELECT count(*) FROM crawler.job_documents JOIN crawler.documents USING
 
 @dataclass(frozen=True)
 class Measured:
-    """One crawl: pages a second; CPU seconds per 1,000 pages, of the crawler and of everything but the site's server;
-    most memory of the crawler's processes."""
+    """One crawl: pages a second; CPU seconds per 1,000 pages of each part; most memory of the crawler's processes.
+
+    The parts are `crawler`, `services` (all our other processes), `database`, `broker` and `site` (its server).
+    """
 
     rate: float
-    cpu: float
-    cpu_of_all: float
+    cpu: Mapping[str, float]
     megabytes: float
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What every crawl works with."""
+    """What every crawl works with. `apart`: the crawler has the last core to itself, everything else the others."""
 
     site: Site
     backing: BackingServices
     report: Callable[[str], None]
+    apart: bool = False
 
     def foreign(self, *argv: str) -> Measured:
         """A crawl by a program that says "ready", crawls when it is given a line, and says how many pages it got."""
         python = other_python(self.report)
         with _running([str(python), str(HERE / argv[0]), *argv[1:], self.site.url]) as program:
             assert program.hear() == "ready"
-            before, start = cpu_seconds(program.pid), time.monotonic()
+            parts = {"crawler": [program.pid], "site": _pids(self.site.server)}
+            self._place(parts)
+            before, start = _cpu(parts), time.monotonic()
             program.say("go")
             got = json.loads(program.hear())
             seconds = time.monotonic() - start
-            cpu = cpu_seconds(program.pid) - before
+            cpu = _cpu_since(before, parts, got["pages"])
             megabytes = peak_megabytes(program.pid)
         self._check(argv[0], got["pages"])
-        per_1_000 = 1_000 / got["pages"]
-        return Measured(got["pages"] / seconds, cpu * per_1_000, cpu * per_1_000, megabytes)
+        return Measured(got["pages"] / seconds, cpu, megabytes)
 
     async def ours(self, *, crawlers: int, markdown: bool) -> Measured:
         """A crawl by the whole system on an empty database, from the request until the tracker says that it is done."""
@@ -81,32 +84,40 @@ class Stage:
                 return await self._crawl(system, CrawlOptions(markdown=markdown))
 
     async def _crawl(self, system: System, options: CrawlOptions) -> Measured:
-        services = {name: service.pid for name, service in system.services.items()}
-        crawlers = [pid for name, pid in services.items() if name.startswith("crawler")]
+        crawlers = [service.pid for name, service in system.services.items() if name.startswith("crawler")]
+        parts = {
+            "crawler": crawlers,
+            "services": [service.pid for service in system.services.values() if service.pid not in crawlers],
+            "database": _pids(self.backing.database),
+            "broker": _pids(self.backing.broker),
+            "site": _pids(self.site.server),
+        }
+        self._place(parts)
         connection = await asyncpg.connect(system.database_url)
         async with Tallyho(system.url) as client:
-            own, everything = _cpu(crawlers), _cpu(services.values()) + self._backing_cpu()
-            start = time.monotonic()
+            before, start = _cpu(parts), time.monotonic()
             job = await client.create_job([self.site.url], options=options)
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 row = await _ended(connection, job.job_id)
             seconds = time.monotonic() - start
-            own, everything = _cpu(crawlers) - own, _cpu(services.values()) + self._backing_cpu() - everything
+            cpu = _cpu_since(before, parts, row["document_count"])
         saved = await connection.fetchval(SAVED, job.job_id)
         await connection.close()
         self._check("ours", row["document_count"])
         self._check("ours, saved", saved)
-        per_1_000 = 1_000 / saved
-        megabytes = sum(map(peak_megabytes, crawlers))
-        return Measured(saved / seconds, own * per_1_000, everything * per_1_000, megabytes)
+        return Measured(saved / seconds, cpu, sum(map(peak_megabytes, crawlers)))
 
     def _check(self, who: str, pages: int) -> None:
         if pages != self.site.pages:
             raise RuntimeError(f"{who}: {pages} pages, but links lead to {self.site.pages}")
 
-    def _backing_cpu(self) -> float:
-        servers = (self.backing.broker, self.backing.database)
-        return _cpu([server.pid for server in servers if isinstance(server, PrivateServer) and server.pid])
+    def _place(self, parts: Mapping[str, Iterable[int]]) -> None:
+        if not self.apart:
+            return
+        *others, last = sorted(os.sched_getaffinity(0))
+        for part, pids in parts.items():
+            for pid in pids:
+                run_on(pid, {last} if part == "crawler" else set(others))
 
     @asynccontextmanager
     async def _empty_database(self) -> AsyncIterator[BackingServices]:
@@ -168,5 +179,15 @@ async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", job_id: UUID)
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _cpu(pids: Iterable[int]) -> float:
-    return sum(map(cpu_seconds, pids))
+def _pids(server: Server) -> list[int]:
+    """The process of a server of our own; none of one that was given by its address."""
+    return [server.pid] if isinstance(server, PrivateServer) and server.pid else []
+
+
+def _cpu(parts: Mapping[str, Iterable[int]]) -> dict[str, float]:
+    return {part: sum(map(cpu_seconds, pids)) for part, pids in parts.items()}
+
+
+def _cpu_since(before: Mapping[str, float], parts: Mapping[str, Iterable[int]], pages: int) -> dict[str, float]:
+    """CPU seconds per 1,000 pages of each part that was seen."""
+    return {part: (cpu - before[part]) * 1_000 / pages for part, cpu in _cpu(parts).items() if parts[part]}

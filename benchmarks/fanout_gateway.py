@@ -1,7 +1,7 @@
-"""The gateway, fed with what the broker would bring: `python -m benchmarks.fanout_gateway uvloop|asyncio JOBS`.
+"""The gateway, fed with what the broker would bring: `python -m benchmarks.fanout_gateway uvloop|asyncio JOBS [alone]`.
 
 Says "listening PORT"; a line "ROUNDS MILLISECONDS STATES" on the standard input begins: each round brings the next
-state of so many of the jobs, in turn, as one message of events. "done" ends.
+state of so many of the jobs, in turn, as one message of events. "done" ends. With "alone" no client joins a crowd.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from tallyho_contracts.jobs import Job, JobGet, JobList, JobState, JobStatus
 from tallyho_messaging.wire import Malformed, decode, event_of
 from tallyho_process import spare_the_collector
 from ws_gateway.app import Options, Readiness, build_app
+from ws_gateway.crowds import Crowds
 from ws_gateway.hub import Hub
 from ws_gateway.limits import Limits
 
@@ -106,6 +107,8 @@ async def obey(announcements: Announcements) -> None:
 
 def run(arguments: Sequence[str]) -> None:
     """Run on the loop that is named."""
+    if "alone" in arguments:
+        Crowds.enter = lambda *_: None  # type: ignore[method-assign]
     factory = uvloop.new_event_loop if arguments[0] == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main(int(arguments[1])))

@@ -100,10 +100,11 @@ class Stage:
             Way("Node, ws", ("node", str(HERE / "fanout_node.js"))),
         ]
 
-    def gateway(self, jobs: int, loop: str = "uvloop") -> Way:
-        """Ours, with so many jobs."""
-        argv = (sys.executable, "-m", "benchmarks.fanout_gateway", loop, str(jobs))
-        return Way("ws-gateway" + ("" if loop == "uvloop" else f", {loop}'s own loop"), argv)
+    def gateway(self, jobs: int, loop: str = "uvloop", *, alone: bool = False) -> Way:
+        """Ours, with so many jobs; if `alone`, each client is written to by itself."""
+        argv = (sys.executable, "-m", "benchmarks.fanout_gateway", loop, str(jobs), *(["alone"] if alone else []))
+        which = f", {loop}'s own loop" if loop != "uvloop" else ", each client alone" if alone else ""
+        return Way(f"ws-gateway{which}", argv)
 
     @contextmanager
     def serving(self, way: Way) -> Iterator[tuple[Program, int]]:

@@ -23,7 +23,7 @@ async def running_gateway(amqp_url: str) -> AsyncIterator[Gateway]:
     app = build_app(hub, link.ask, readiness, allow_private_addresses=False, hear=link.hear, logs=logs)
     following = asyncio.create_task(link.follow(amqp_url))
     async with TestClient(TestServer(app)) as client:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await link.connected.wait()
         yield client
     following.cancel()

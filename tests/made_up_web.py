@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from crawler import store
+from crawler.commands import start_crawl
 from crawler.deps import Deps
 from crawler.frontier import DocumentContent, Lane, Postponed, QueuedPage, Visit
-from crawler.handlers import Work, claim, on_work, start_crawl
+from crawler.handlers import Work, claim, on_work
 from crawler.known_urls import KnownUrls
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.pages import Outcome

@@ -25,6 +25,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.failed_once.add(number)
             self._answer(503)
         else:
+            if self.server.may_end and int(number) == self.server.pages - 1:
+                self.server.may_end.wait()
             self._answer(200, DOCUMENT.format(number=number, links=_links(int(number), self.server.pages)))
 
     def _answer(self, status: int, text: str = "", location: str = "") -> None:
@@ -55,10 +57,11 @@ def _links(number: int, pages: int) -> str:
 class _Site(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, pages: int, latency: float) -> None:
+    def __init__(self, pages: int, latency: float, may_end: threading.Event | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages = pages
         self.latency = latency
+        self.may_end = may_end
         self.failed_once: set[str] = set()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -66,12 +69,12 @@ class _Site(ThreadingHTTPServer):
 
 
 @contextmanager
-def made_up_site(pages: int, *, latency: float = 0.0) -> Iterator[str]:
+def made_up_site(pages: int, *, latency: float = 0.0, may_end: threading.Event | None = None) -> Iterator[str]:
     """Serve a site of `pages` documents, each after `latency` seconds; yields its address, which ends in a slash.
 
-    Page 0 is reachable as `/` only, so there are exactly `pages` documents.
+    Page 0 is reachable as `/` only, so there are exactly `pages` documents. The last one is held back until `may_end`.
     """
-    with _Site(pages, latency) as server:
+    with _Site(pages, latency, may_end) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

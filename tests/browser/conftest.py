@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 from tallyho_backing_services import hold_port, port_of
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import Change, Document, DocumentGet, DocumentList, DocumentsQuery, StoredDocument
@@ -46,6 +46,8 @@ from ws_gateway.sockets import CONNECTIONS
 
 KINDS = ("pending", "running", "completed", "failed", "skipped", "cancelled")
 START = datetime(2025, 1, 2, 12, tzinfo=UTC)
+# What a page leads to comes late on a busy machine; only a test that fails waits so long.
+expect.set_options(timeout=30_000)
 
 
 def a_job(number: int, revision: int, status: str = "running", *, name: str = "", **counts: int) -> Job:
@@ -153,7 +155,7 @@ class Gateway:
     async def found_again(self) -> None:
         """Wait until what was cut has come back: the page then knows that it was."""
         assert self._runner
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not self._runner.app[CONNECTIONS] - self._lost:
                 await asyncio.sleep(0.01)
 

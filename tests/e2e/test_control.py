@@ -59,7 +59,7 @@ class Site:
     async def next_arrival(self) -> float:
         """When the next request comes."""
         known = len(self.arrivals)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while len(self.arrivals) == known:
                 await asyncio.sleep(0.01)  # a list can't be awaited
         return self.arrivals[known]

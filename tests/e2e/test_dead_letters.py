@@ -28,7 +28,7 @@ async def test_bad_messages_are_kept_with_their_reason_and_disturb_nothing(syste
                 await events.publish(aio_pika.Message(body), key)
             states = await crawling
             queue = await channel.declare_queue(DEAD_LETTERS, passive=True)
-            letters = [await queue.get(timeout=20) for _ in BAD]
+            letters = [await queue.get(timeout=30) for _ in BAD]
 
     check_every_state(states)
     await check_count(system.url, system.database_url, states, 120)

@@ -212,6 +212,30 @@ async def test_export_of_a_crawl_has_the_texts_that_were_saved(system: System, c
         assert line["url"] == found.document.source_url
 
 
+async def test_sources_that_a_crawl_kept_are_exported(system: System, client: Tallyho, tmp_path: Path) -> None:
+    with made_up_site(12) as site:
+        job_id = (await client.crawl(site, keep_html=True)).job_id
+    for form in FORMATS:
+        await exported(system, str(job_id), "--format", form, "-o", str(tmp_path / form))
+    lines = [json.loads(line) for line in (tmp_path / "jsonl").read_text().splitlines()]
+    sources = [(line["url"], await client.html(line["document_id"])) for line in lines]
+    with (tmp_path / "warc").open("rb") as file:
+        records = [
+            (record.rec_type, record.rec_headers, record.content_stream().read().decode())
+            for record in ArchiveIterator(file, check_digests=True)
+        ][1:]
+    kept = [(headers.get_header("WARC-Target-URI"), html) for kind, headers, html in records if kind == "resource"]
+    ids = [headers.get_header("WARC-Record-ID") for kind, headers, _ in records if kind == "resource"]
+    converted = [headers.get_header("WARC-Refers-To") for kind, headers, _ in records if kind == "conversion"]
+
+    assert len(sources) == 12
+    assert all(html.startswith("<!doctype html><title>Page") for _, html in sources)
+    assert [(line["url"], line["html"]) for line in lines] == kept == sources
+    assert pq.read_table(tmp_path / "parquet")["html"].to_pylist() == [html for _, html in sources]
+    assert ids == converted
+    assert {kind for kind, _, _ in records} == {"resource", "conversion", "metadata"}
+
+
 async def test_file_that_is_there_and_progress_of_another_job_are_refused(
     system: System, small_job: UUID, job: UUID, tmp_path: Path
 ) -> None:

@@ -213,7 +213,7 @@ async def test_deleted_job_is_gone_with_its_documents_and_who_watches_is_told(sy
     async with ClientSession() as session, session.ws_connect(f"{system.url}/v1/ws") as socket:
         await socket.send_json({"type": "subscribe", "payload": {"job_id": str(job_id)}})
         ran = await tallyho(system, "delete", str(job_id))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not (frame := await socket.receive_json())["payload"].get("deleted_at"):
                 continue
     again = await tallyho(system, "delete", str(job_id))
@@ -235,7 +235,7 @@ async def nothing_left(system: System, job_id: UUID) -> bool:
     """
     connection = await asyncpg.connect(system.database_url)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await connection.fetchval(left, job_id):
                 await asyncio.sleep(0.1)  # a table can't be awaited
     finally:

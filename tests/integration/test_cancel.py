@@ -5,8 +5,9 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
+from crawler.commands import CLOSED_AT_ONCE, close_some, on_commands
 from crawler.deps import Deps
-from crawler.handlers import CLOSED_AT_ONCE, close_some, on_commands, on_work
+from crawler.handlers import on_work
 from frontier_checks import Ledgers, check_frontier, events
 from made_up_web import (
     SimulatedWorker,

@@ -5,9 +5,10 @@ import random
 from uuid import UUID, uuid4
 
 import pytest
+from crawler.commands import close_some, on_commands
 from crawler.deps import Deps
 from crawler.frontier import Lane
-from crawler.handlers import close_some, on_commands, on_work
+from crawler.handlers import on_work
 from crawler.politeness import Politeness
 from crawler.robots import Robots
 from frontier_checks import Ledgers

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from crawler import deletion as crawler_deletion
-from crawler import store, urls
+from crawler import documents, urls
+from crawler.commands import on_commands
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
-from crawler.handlers import on_commands
 from job_tracker import deletion
 from made_up_web import SimulatedWorker, Web, WebPage, crawl_at_once, crawler_deps, start
 from tallyho_contracts.crawls import CrawlDelete, CrawlOptions, CrawlStart
@@ -199,7 +199,7 @@ async def save(pool: Pool, job_id: UUID, wanted: Sequence[str], *, meanwhile: as
     """Save documents for a job, and commit only once the event is set."""
     async with pool.acquire() as connection, connection.transaction():
         visits = [visit_of(job_id, url) for url in wanted]
-        await store.save_documents(connection, visits, at=datetime.now(UTC))
+        await documents.save_documents(connection, visits, at=datetime.now(UTC))
         if meanwhile:
             await meanwhile.wait()
 

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 from consumers import Applied, AwayError, consuming
+from crawler.commands import set_status
 from crawler.frontier import Postponed
-from crawler.handlers import Work, on_work, set_status
+from crawler.handlers import Work, on_work
 from crawler.metrics import look_at_frontier
 from frontier_checks import pass_time
 from job_tracker.metrics import look_at_jobs
@@ -27,6 +28,15 @@ from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres.pool import Pool
 from tallyho_postgres.sampling import Look, outbox_of, sample
 from tracking import Tracker, claimed, crawler_event, finished, started
+
+# A hundred thousand, a quarter of which is for later.
+MANY_PAGES = """
+INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, not_before)
+SELECT $1, 'http://site.test', 0, 1, gen_random_uuid(), 'http://site.test/pages/' || n, 0,
+    CASE WHEN n % 4 = 0 THEN now() + interval '1 hour' ELSE now() END
+FROM generate_series(1, 100000) AS n
+"""
+PAGES_READ = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'queue'::regclass"
 
 
 def value(name: str, **labels: str) -> float:
@@ -103,6 +113,21 @@ async def test_frontier_tells_what_is_due_leased_later_and_held(crawler_pool: Po
 
     assert told == {"due": 1, "leased": 1, "later": 1, "held": 1}
     assert value("tallyho_frontier_pages", state="due") == 3
+
+
+async def test_long_frontier_is_estimated_by_reading_a_part_of_it(crawler_pool: Pool) -> None:
+    job_id = await start(crawler_deps(crawler_pool), "http://site.test/")
+    async with crawler_pool.acquire() as connection, connection.transaction():
+        await connection.execute(MANY_PAGES, job_id)
+        read_before = await connection.fetchval(PAGES_READ)
+        await look_at_frontier(connection)
+        read = await connection.fetchval(PAGES_READ) - read_before
+    told = {state: value("tallyho_frontier_pages", state=state) for state in ("due", "leased", "later", "held")}
+
+    assert 10_000 < read < 60_000
+    assert 60_000 < told["due"] < 90_000
+    assert 18_000 < told["later"] < 32_000
+    assert told["leased"] == told["held"] == 0
 
 
 async def test_queue_without_a_consumer_is_seen(amqp: Amqp) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from crawler import store, urls
 from crawler.deps import Deps
-from crawler.frontier import Postponed, Visit
+from crawler.frontier import FoundPage, Postponed, Visit, slot_of
 from crawler.handlers import Work, claim, on_work
 from crawler.store import SQL
 from frontier_checks import Ledgers, check_frontier, pass_time
@@ -15,6 +16,12 @@ from tallyho_postgres.pool import Pool
 SITE = "http://site.test"
 A, B, C = (f"{SITE}/{name}" for name in "abc")
 WEB: Web = {A: WebPage(links=(B, C, A)), B: WebPage(links=(A, C)), C: WebPage()}
+
+MANY_PAGES = """
+INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects)
+SELECT $1, $2, $3, 1, gen_random_uuid(), $2 || '/' || n, 0 FROM generate_series(1, 10000) AS n
+"""
+PAGES_READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'queue'::regclass"
 
 
 @pytest.fixture
@@ -232,3 +239,38 @@ async def test_slot_that_another_claims_under_ones_eyes_is_left_to_it(deps: Deps
 
     assert len(winner.held) == 1
     assert lost == []
+
+
+async def test_giving_back_a_lane_does_not_read_all_of_its_pages(deps: Deps) -> None:
+    job_id = await start(deps, A)
+    worker = SimulatedWorker(deps, {})
+    [queued] = await worker.claim()
+    async with deps.pool.acquire() as connection, connection.transaction():
+        for setting in store.PLANNER.items():
+            await connection.execute("SELECT set_config($1, $2, true)", *setting)
+        await connection.execute(MANY_PAGES, job_id, queued.lane.origin, queued.lane.slot)
+        before = await connection.fetchval(PAGES_READ)
+        await store.settle_lanes(connection, [queued.lane])
+        read = await connection.fetchval(PAGES_READ) - before
+        due = await connection.fetchval("SELECT due_at <= now() FROM lanes")
+
+    assert read < 100
+    assert due
+
+
+async def test_page_that_joins_a_lane_that_is_due_writes_no_lane(deps: Deps) -> None:
+    job_id = await start(deps, A)
+    [lane] = await deps.pool.fetch("SELECT origin, slot, due_at FROM lanes")
+    more = (FoundPage(job_id, urls.page_id(job_id, f"{SITE}/{n}"), f"{SITE}/{n}", depth=1) for n in range(50))
+    pages = [page for page in more if slot_of(page.page_id, deps.host_concurrency) == lane["slot"]]
+    written = "SELECT n_tup_upd FROM pg_stat_xact_user_tables WHERE relid = 'lanes'::regclass"
+    async with deps.pool.acquire() as connection, connection.transaction():
+        await store.enqueue_pages(connection, pages[:-1], host_concurrency=deps.host_concurrency)
+        when_due = await connection.fetchval(written)
+        await connection.execute("UPDATE lanes SET due_at = 'infinity'")
+        await store.enqueue_pages(connection, pages[-1:], host_concurrency=deps.host_concurrency)
+        due = await connection.fetchval("SELECT due_at <= now() FROM lanes")
+
+    assert len(pages) > 1
+    assert when_due == 0
+    assert due

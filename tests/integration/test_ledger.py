@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
+from crawler.commands import cancel_crawl, start_crawl
 from crawler.deps import Deps
-from crawler.handlers import cancel_crawl, on_work, start_crawl
+from crawler.handlers import on_work
 from crawler.requests import count_urls, list_skipped_urls
 from frontier_checks import Ledgers
 from made_up_web import SimulatedWorker, Web, WebPage, crawl_at_once, crawler_deps, random_id, random_web, start

@@ -5,8 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from crawler import growth
+from crawler.commands import start_crawl
 from crawler.deps import Deps
-from crawler.handlers import on_work, start_crawl
+from crawler.handlers import on_work
 from frontier_checks import Ledgers
 from made_up_web import SimulatedWorker, Web, WebPage, crawler_deps, start
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart

@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
-from crawler import store, urls
+from crawler import documents, urls
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
 from crawler.requests import BATCH_BYTES, answer
 from mailboxes import open_mailbox_of
@@ -110,7 +110,7 @@ async def save_page(pool: Pool, url: str, content: str, html: str | None = None)
     lane = Lane(uuid4(), urls.origin(url), 0, 1, CrawlOptions())
     page = QueuedPage(lane, depth=0, seq=0, page_id=uuid4(), url=url, redirects=0, attempts=0)
     async with pool.acquire() as connection, connection.transaction():
-        await store.save_documents(connection, [Visit(page, Outcome.COMPLETED, document=kept)], at=NOON)
+        await documents.save_documents(connection, [Visit(page, Outcome.COMPLETED, document=kept)], at=NOON)
     return urls.document_id(url)
 
 

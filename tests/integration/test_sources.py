@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
-from crawler import urls
+from crawler import listing, urls
+from crawler.commands import start_crawl
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, KeptDocument, Visit
-from crawler.handlers import on_work, start_crawl
+from crawler.frontier import BEYOND, MAX_REDIRECTS, KeptDocument, Visit
+from crawler.handlers import on_work
+from crawler.links import MAX_LINKS
 from crawler.listing import add_listed
 from crawler.requests import count_urls
 from crawler.sitemaps import Entry
@@ -144,7 +146,7 @@ async def test_what_a_sitemap_dates_before_the_time_asked_for_is_left_out(deps: 
     assert paths(site, ledger) == {"/", "/a"}
 
 
-async def listing(deps: Deps, job_id: UUID, entries: list[Entry]) -> tuple[SimulatedWorker, Visit]:
+async def held_list(deps: Deps, job_id: UUID, entries: list[Entry]) -> tuple[SimulatedWorker, Visit]:
     """A worker that has read a list of these entries, the only seed of its job."""
     worker = SimulatedWorker(deps, {entry.url: WebPage() for entry in entries})
     [queued] = await worker.claim()
@@ -173,7 +175,7 @@ async def test_every_url_of_a_list_is_accounted_for(deps: Deps) -> None:
     named = [Entry(f"http://site.test/{name}") for name in ("a", "b", "c", "d", "e", "f", "g", "x")]
     old = datetime(2026, 3, 1, tzinfo=UTC)
     entries = [*named, Entry("http://other.test/"), Entry("http://site.test/old", modified=old)]
-    worker, visit = await listing(deps, job_id, entries)
+    worker, visit = await held_list(deps, job_id, entries)
     visit = replace(visit, page=replace(visit.page, redirects=MAX_REDIRECTS))
     closing = await add_listed(deps, replace(visit, listed=(*entries, Entry("http://site.test/deep", is_list=True))))
     again = await add_listed(deps, visit)
@@ -190,6 +192,36 @@ async def test_every_url_of_a_list_is_accounted_for(deps: Deps) -> None:
     assert {row.reason: row.urls for row in counted.skipped} == told | {"budget": 1}
     assert counted.urls_met == 1 + len(entries) + 1
     assert again.skipped.keys() <= told.keys()
+
+
+async def test_links_and_entries_beyond_the_bounds_are_a_number_of_their_job(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = [f"/{number}" for number in range(MAX_LINKS + 7)]
+    ledgers = Ledgers(deps.pool)
+    beyond = []
+    async with serving({"/a": lambda: page(*links)}) as site:
+        for etag in ("", '"1"'):  # the second time, the page is unchanged
+            site.not_modified = {etag}
+            ledger = await crawled(deps, f"{site.url}/a", ledgers=ledgers, max_pages=1)
+            [finished] = ledger.finished.values()
+            beyond.append((finished.reason, finished.skipped_links))
+            await deps.pool.execute("UPDATE documents SET etag = '\"1\"'")
+    counted = [await count_urls(deps.pool, job_id) for job_id in ledgers.of]
+
+    monkeypatch.setattr(listing, "MAX_ENTRIES", 10)
+    job_id = await start(deps, "http://site.test/list", max_pages=1)
+    worker, visit = await held_list(deps, job_id, [Entry(f"http://site.test/{n}") for n in range(2_100)])
+    closing = await add_listed(deps, replace(visit, skipped={BEYOND: 3}))
+    await close(deps, worker, closing)
+    of_list = await count_urls(deps.pool, job_id)
+
+    told = {"budget": MAX_LINKS, BEYOND: 7}
+    assert beyond == [("created", told), ("unchanged", told)]
+    assert [(job.urls_met, job.beyond) for job in counted] == [(1 + MAX_LINKS, 7)] * 2
+    # Of the list a thousand were let to wait, which is more than enough.
+    assert closing.skipped == {"budget": 1_000, BEYOND: 3 + 1_100}
+    assert (of_list.urls_met, of_list.beyond) == (1 + 1_000, 3 + 1_100)
 
 
 async def test_retry_reads_a_failed_list_and_visits_only_what_was_never_met(deps: Deps) -> None:
@@ -221,7 +253,7 @@ async def test_long_list_joins_its_job_some_at_a_time_and_as_a_whole(
     deps: Deps, max_pages: int | None, kept: int
 ) -> None:
     job_id = await start(deps, "http://site.test/list", max_pages=max_pages)
-    worker, visit = await listing(deps, job_id, MANY)
+    worker, visit = await held_list(deps, job_id, MANY)
     closing = await add_listed(deps, visit)
     await close(deps, worker, closing)
     after_the_list = await deps.pool.fetchval("SELECT count(*) FROM queue")
@@ -240,7 +272,7 @@ async def test_long_list_joins_its_job_some_at_a_time_and_as_a_whole(
 
 async def test_list_that_is_read_again_after_a_crash_brings_nothing_twice(deps: Deps) -> None:
     job_id = await start(deps, "http://site.test/list")
-    worker, visit = await listing(deps, job_id, MANY[:1_500])
+    worker, visit = await held_list(deps, job_id, MANY[:1_500])
     await add_listed(deps, replace(visit, listed=visit.listed[:1_200]))
     closing = await add_listed(deps, visit)
     await close(deps, worker, closing)
@@ -254,7 +286,7 @@ async def test_list_that_is_read_again_after_a_crash_brings_nothing_twice(deps: 
 
 async def test_list_of_a_cancelled_job_brings_nothing(deps: Deps) -> None:
     job_id = await start(deps, "http://site.test/list")
-    _, visit = await listing(deps, job_id, MANY[:10])
+    _, visit = await held_list(deps, job_id, MANY[:10])
     await deps.pool.execute("UPDATE jobs SET status = 'cancelled'")
     await add_listed(deps, visit)
 
@@ -343,7 +375,7 @@ async def test_unchanged_document_that_is_deleted_before_it_is_kept_is_fetched(d
     job_id = await start(deps, "http://kept.test/")
     await worker.claim()
     work = worker.finish()
-    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), ())) for visit in work.visits]
+    work.visits = [replace(visit, document=KeptDocument("", "0" * 64, (), (), 0)) for visit in work.visits]
     await on_work(deps, work)
     await worker.crawl()
     ledgers = Ledgers(deps.pool)

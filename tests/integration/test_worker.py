@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from crawler import handlers, parsing, visit
+from crawler import commands, handlers, parsing, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
@@ -143,7 +143,8 @@ async def test_database_that_hangs_up_now_and_then_costs_time_only(deps: Deps, m
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
     hang_up = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        # Not those of autovacuum.
+        " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
     )
     async with serving(tree(PAGES), seconds=0.02) as site:
         job_id = await start(deps, f"{site.url}/0")
@@ -214,7 +215,7 @@ async def test_cancel_reaches_the_pages_under_way(deps: Deps) -> None:
         site.open.clear()
         job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
         await site.asked(4)
-        await handlers.cancel_crawl(deps, CrawlCancel(job_id=job_id, revision=2))
+        await commands.cancel_crawl(deps, CrawlCancel(job_id=job_id, revision=2))
         site.open.set()
 
         async def is_idle() -> bool:

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from crawler import store
+from crawler.commands import on_commands
 from crawler.deps import Deps
 from crawler.frontier import Lane, QueuedPage, Visit
-from crawler.handlers import Work, claim, on_commands, on_work
+from crawler.handlers import Work, claim, on_work
 from frontier_checks import Ledgers, pass_time
 from hypothesis import given
 from made_up_web import Web, crawler_deps, depths, start, visit_to

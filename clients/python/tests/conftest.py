@@ -33,6 +33,7 @@ STORED = StoredDocument(
     saved_at=NOON,
 )
 
+SOURCE = "<p>Sieben glückliche\x1b[2J"
 
 LINES = (
     JobLog(job_id=JOB_ID, timestamp=NOON, level=LogLevel.INFO, message="started"),
@@ -82,6 +83,7 @@ class GatewayDouble:
         self.skipped_ordinals: set[int] = set()
         self.saved: list[UUID] = []
         self.urls_met = 0
+        self.beyond = 0
         self.changes: list[dict[str, Any]] = []
         self.urls: list[dict[str, Any]] = []
         self.document_requests = 0
@@ -214,6 +216,8 @@ class GatewayDouble:
     async def _document(self, request: web.Request) -> web.Response:
         if request.match_info["id"] != str(STORED.document_id):
             return problem(404, "not_found", f"no document {request.match_info['id']}")
+        if request.query.get("format") == "html":
+            return web.Response(text=SOURCE, content_type="text/html")
         return web.Response(text=STORED.model_dump_json(), content_type="application/json")
 
     async def _send_documents(self, socket: web.WebSocketResponse) -> None:
@@ -238,7 +242,8 @@ class GatewayDouble:
 
     async def _ledger(self, _: web.Request) -> web.Response:
         entries = [{"state": url["state"], "reason": url["reason"], "urls": 1} for url in self.urls]
-        return web.json_response({"job_id": str(JOB_ID), "urls_met": self.urls_met, "entries": entries})
+        counted = {"urls_met": self.urls_met, "beyond": self.beyond}
+        return web.json_response({"job_id": str(JOB_ID), **counted, "entries": entries})
 
     async def _urls(self, request: web.Request) -> web.Response:
         wanted = [url for url in self.urls if request.query.get("reason") in (None, url["reason"])]

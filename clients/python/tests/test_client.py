@@ -252,10 +252,12 @@ async def test_live_documents_have_no_gap_and_no_repeat_when_something_is_lost(
 async def test_document_is_read_whole(gateway: "GatewayDouble") -> None:
     async with Tallyho(gateway.url) as client:
         document = await client.document(UUID(int=7))
+        source = await client.html(UUID(int=7))
         with pytest.raises(NotFound, match="no document"):
             await client.document(UNKNOWN)
 
     assert document.content.startswith("# Seven")
+    assert source.startswith("<p>Sieben glückliche")
 
 
 async def test_crawl_waits_to_the_end_and_tells_each_state(gateway: "GatewayDouble") -> None:

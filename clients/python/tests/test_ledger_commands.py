@@ -33,6 +33,14 @@ async def test_ledger_is_a_table_whose_last_line_is_the_sum(gateway: "GatewayDou
 
 
 @pytest.mark.usefixtures("urls")
+async def test_links_that_were_not_looked_at_come_after_the_sum(gateway: "GatewayDouble", command: "Command") -> None:
+    gateway.beyond = 12
+    ran = await command("ledger", str(gateway.job_id))
+
+    assert [line.split()[:2] for line in ran.out.splitlines()[-2:]] == [["5", "met"], ["12", "not"]]
+
+
+@pytest.mark.usefixtures("urls")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

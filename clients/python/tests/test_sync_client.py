@@ -72,7 +72,7 @@ async def test_everything_can_be_read_and_steered(gateway: "GatewayDouble") -> N
     gateway.saved = [UUID(int=number) for number in range(1, 6)]
     gateway.job_pages = 2
 
-    def program(client: SyncTallyho) -> tuple[list[int], list[UUID], int, str, list[str]]:
+    def program(client: SyncTallyho) -> tuple[list[int], list[UUID], int, str, str, list[str]]:
         for steer in (client.cancel, client.pause, client.resume, client.job):
             assert steer(gateway.job_id).job_id == gateway.job_id
         ordinals = [document.ordinal for document in client.documents(gateway.job_id)]
@@ -81,11 +81,12 @@ async def test_everything_can_be_read_and_steered(gateway: "GatewayDouble") -> N
             list(client.saved_documents(gateway.job_id)),
             len(list(client.jobs())),
             client.document(UUID(int=7)).title,
+            client.html(UUID(int=7))[:9],
             [line.message for line in client.log(gateway.job_id, limit=1)],
         )
 
     assert await in_thread(gateway, program) == (
-        *(list(range(1, 251)), gateway.saved, 2, "Seven"),
+        *(list(range(1, 251)), gateway.saved, 2, "Seven", "<p>Sieben"),
         ["page failed: http_404"],
     )
 

@@ -203,10 +203,13 @@ async def test_key_comes_from_the_environment(gateway: "GatewayDouble", command:
     assert "TALLYHO_API_KEY" in refused.err
 
 
-async def test_document_is_printed_as_text_or_whole(gateway: "GatewayDouble", command: "Command") -> None:
-    text, whole = await command("document", str(UUID(int=7))), await command("document", str(UUID(int=7)), "--json")
+async def test_document_is_printed_as_text_whole_or_as_its_source(gateway: "GatewayDouble", command: "Command") -> None:
+    text, whole, source = [
+        await command("document", str(UUID(int=7)), *words) for words in ((), ("--json",), ("--html",))
+    ]
 
     assert text.out == "# Seven\n\x1b[2J lucky\n"
+    assert source.out == "<p>Sieben glückliche\x1b[2J\n"
     assert json.loads(whole.out)["links"] == ["http://site/8"]
 
 

@@ -18,6 +18,7 @@ from tallyho_postgres.errors import is_transient
         asyncpg.SerializationError("could not serialize access"),
         asyncpg.LockNotAvailableError("could not obtain lock"),
         asyncpg.IdleInTransactionSessionTimeoutError("terminating connection due to idle-in-transaction timeout"),
+        asyncpg.InvalidPasswordError("password authentication failed"),
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         ConnectionRefusedError(111, "Connect call failed"),
@@ -25,7 +26,7 @@ from tallyho_postgres.errors import is_transient
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_server_that_is_away_full_or_busy_is_worth_waiting_for(error: Exception) -> None:
+def test_server_that_is_away_full_or_busy_or_refuses_us_is_worth_waiting_for(error: Exception) -> None:
     assert is_transient(error)
 
 
@@ -38,7 +39,6 @@ def test_server_that_is_away_full_or_busy_is_worth_waiting_for(error: Exception)
         asyncpg.UniqueViolationError("duplicate key"),
         asyncpg.CheckViolationError("violates check constraint"),
         asyncpg.UndefinedTableError("relation does not exist"),
-        asyncpg.InvalidPasswordError("password authentication failed"),
         asyncpg.QueryCanceledError("canceling statement due to user request"),
         TypeError("not an event"),
         KeyError("job_id"),

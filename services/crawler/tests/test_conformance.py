@@ -87,7 +87,7 @@ def test_samples_of_lists_are_read_but_for_the_one_without_addresses() -> None:
     samples = sorted((DATA / "sitemaps").iterdir())
     read = {sample.name: read_list(sample.read_bytes(), f"http://www.example.com/{sample.name}") for sample in samples}
 
-    assert {name: len(entries or ()) for name, entries in read.items()} == {
+    assert {name: len(listed.entries) if listed else 0 for name, listed in read.items()} == {
         "atom.xml": 1,
         "hebdenbridgetimes-articles-sitemap.xml": 74,
         "pagemaps-sitemap.xml": 2,

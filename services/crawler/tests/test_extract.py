@@ -146,3 +146,9 @@ def test_main_content_is_kept_as_html_only_if_asked_for() -> None:
 def test_failing_markdown_falls_back_to_the_text() -> None:
     assert to_markdown("", url=URL, otherwise="the text") == "the text"
     assert to_markdown("\0" * 100, url=URL, otherwise="the text") == "the text"
+
+
+def test_navigation_that_calls_itself_the_main_content_is_none() -> None:
+    page = extract(b"<nav role=main>menu<aside>more</aside></nav><p>text", "text/html", "http://example.com/")
+
+    assert page.text == "text"

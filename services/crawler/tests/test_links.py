@@ -1,14 +1,15 @@
 """What a page says about other URLs."""
 
 import pytest
-from crawler.links import PageLinks, Refresh, page_links
+from crawler.elements import Elements
+from crawler.links import MAX_LINKS, PageLinks, Refresh, page_links
 from selectolax.lexbor import LexborHTMLParser
 
 URL = "https://example.com/docs/page.html"
 
 
 def links(html: str) -> PageLinks:
-    return page_links(LexborHTMLParser(html), URL)
+    return page_links(Elements.of(LexborHTMLParser(html)), URL)
 
 
 def test_frames_are_links_and_images_are_not() -> None:
@@ -88,3 +89,12 @@ def test_canonical_address_and_words_to_crawlers_are_read() -> None:
     assert found.canonical == "https://example.com/root/a"
     assert found.robots == (("robots", "noindex"), ("description", "d"))
     assert links('<link rel="canonical" href="mailto:a@b.c"><link rel="shortlink" href="a">').canonical is None
+
+
+@pytest.mark.parametrize(("number", "beyond"), [(MAX_LINKS, 0), (MAX_LINKS + 7, 7)])
+def test_of_very_many_links_the_first_are_read_and_the_others_counted_once_each(number: int, beyond: int) -> None:
+    many = [f"/{n}" for n in range(number)]
+    found = links("".join(f"<a href={link}>x</a><a href={link}#part>x</a>" for link in many))
+
+    assert found.urls == tuple(f"https://example.com{link}" for link in many[:MAX_LINKS])
+    assert found.beyond == beyond

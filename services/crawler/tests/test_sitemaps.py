@@ -6,7 +6,7 @@ import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
-from crawler.sitemaps import MAX_BYTES, MAX_ENTRIES, Entry, moment, read_list
+from crawler.sitemaps import MAX_BYTES, MAX_ENTRIES, Entry, Listed, moment, read_list
 
 URL = "https://example.com/deep/sitemap.xml"
 NS = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
@@ -19,8 +19,8 @@ def urlset(*locations: str, tag: str = "url", root: str = "urlset") -> str:
 
 
 def urls(body: str | bytes) -> list[str] | None:
-    entries = read_list(body.encode() if isinstance(body, str) else body, URL)
-    return None if entries is None else [entry.url for entry in entries]
+    listed = read_list(body.encode() if isinstance(body, str) else body, URL)
+    return None if listed is None else [entry.url for entry in listed.entries]
 
 
 def test_sitemap_lists_pages_with_their_dates() -> None:
@@ -29,16 +29,15 @@ def test_sitemap_lists_pages_with_their_dates() -> None:
         "<priority>1</priority></url><url><loc>/b</loc><lastmod>soon</lastmod></url></urlset>"
     )
 
-    assert read_list(body.encode(), URL) == [
-        Entry("https://example.com/a?x=1&y=2", DAY_AFTER),
-        Entry("https://example.com/b"),
-    ]
+    assert read_list(body.encode(), URL) == Listed(
+        (Entry("https://example.com/a?x=1&y=2", DAY_AFTER), Entry("https://example.com/b"))
+    )
 
 
 def test_index_lists_lists() -> None:
     body = urlset("https://cdn.example/1.xml.gz", tag="sitemap", root="sitemapindex")
 
-    assert read_list(body.encode(), URL) == [Entry("https://cdn.example/1.xml.gz", is_list=True)]
+    assert read_list(body.encode(), URL) == Listed((Entry("https://cdn.example/1.xml.gz", is_list=True),))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_index_lists_lists() -> None:
     ids=["RSS", "Atom", "RSS 1.0", "prefixes"],
 )
 def test_only_the_address_of_an_entry_counts_in_every_form(body: str) -> None:
-    assert read_list(body.encode(), URL) == [Entry("https://example.com/a", DAY_AFTER)]
+    assert read_list(body.encode(), URL) == Listed((Entry("https://example.com/a", DAY_AFTER),))
 
 
 def test_text_lists_a_url_a_line() -> None:
@@ -100,11 +99,12 @@ def test_what_is_no_list_is_told_from_an_empty_one(body: str) -> None:
     assert urls("<urlset></urlset>") == []
 
 
-def test_no_more_than_the_protocol_allows_is_read() -> None:
-    many = [f"https://example.com/{number}" for number in range(MAX_ENTRIES + 1)]
+def test_of_more_than_the_protocol_allows_the_rest_is_counted_only() -> None:
+    many = [f"https://example.com/{number}" for number in range(MAX_ENTRIES + 3)]
+    first = Listed(tuple(map(Entry, many[:MAX_ENTRIES])), beyond=3)
 
-    assert urls(urlset(*many)) == many[:-1]
-    assert urls("\n".join(many)) == many[:-1]
+    assert read_list(urlset(*many).encode(), URL) == first
+    assert read_list("\n".join(many).encode(), URL) == first
 
 
 BOMBS = {

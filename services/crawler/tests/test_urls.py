@@ -2,6 +2,7 @@
 
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import ada_url
 import pytest
 from crawler.urls import canonical, document_id, join, origin, page_id, redacted, site, without_tracking
 from hypothesis import given
@@ -176,3 +177,17 @@ def test_page_is_identified_by_job_and_url_and_document_by_url() -> None:
 )
 def test_url_is_logged_without_its_secrets(url: str, logged: str) -> None:
     assert redacted(url) == logged
+
+
+@given(
+    st.sampled_from(["/", "/docs/", "/docs/page", "/docs/page?x=/y/", "/?q=a/b"]),
+    st.text(st.sampled_from("aé1/.?&:;=@\\ \t\n%"), max_size=8),
+)
+def test_link_is_joined_as_the_standard_has_it_whatever_was_joined_before(place: str, href: str) -> None:
+    base = f"https://example.com{place}"
+    try:
+        target = canonical(ada_url.join_url(base, href))
+    except ValueError:
+        target = None
+
+    assert join(base, href) == target

@@ -45,6 +45,7 @@ from tallyho_contracts.pages import Page, PageList, PagesQuery, PageState
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_contracts.urls import SkippedUrlList, SkippedUrlsQuery, UrlsByReason, UrlsCount, UrlsCounted
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
+from ws_gateway import sockets
 from ws_gateway.app import Options, Readiness, build_app
 from ws_gateway.connection import Connection
 from ws_gateway.hub import Hub
@@ -170,7 +171,7 @@ class FakeTracker:
                     UrlsByReason(state=PageState.SKIPPED, reason=name, urls=n, is_page=False)
                     for name, n in reasons.items()
                 ]
-                return UrlsCounted(urls_met=len(self.pages) + len(self.skipped), skipped=tuple(rows))
+                return UrlsCounted(urls_met=len(self.pages) + len(self.skipped), beyond=12, skipped=tuple(rows))
             case SkippedUrlsQuery():
                 after = message.after_reason, message.after
                 found_urls = [one for one in self.skipped if message.reason in (None, one.reason)]
@@ -237,7 +238,7 @@ class Watcher:
         await self.socket.send_json({"type": type_, "payload": payload})
 
     async def next(self) -> Frame:
-        frame: Frame = await self.socket.receive_json(timeout=5)
+        frame: Frame = await self.socket.receive_json(timeout=30)
         return frame
 
     async def answer_to(self, type_: str, **payload: Any) -> Frame:
@@ -281,6 +282,12 @@ def state() -> StateFactory:
 
 
 GatewayFactory = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is taken for a client that stays silent before it has subscribed, however slow the machine is."""
+    monkeypatch.setattr(sockets, "SILENCE_SECONDS", 3600.0)
 
 
 @pytest.fixture

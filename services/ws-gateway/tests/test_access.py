@@ -22,7 +22,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 async def closed(watcher: Any) -> tuple[int, dict[str, Any]]:
-    message = await watcher.socket.receive(timeout=5)
+    message = await watcher.socket.receive(timeout=30)
     assert message.type is WSMsgType.CLOSE
     return message.data, json.loads(message.extra)
 
@@ -133,7 +133,7 @@ async def test_key_that_expires_takes_its_socket_along(gateway_with: Any, monkey
     watcher = await gateway.watch("/v1/ws", **bearer(secret))
     monkeypatch.setattr(type(key), "has_expired", lambda *_: True)
 
-    while (message := await watcher.socket.receive(timeout=5)).type is WSMsgType.TEXT:
+    while (message := await watcher.socket.receive(timeout=30)).type is WSMsgType.TEXT:
         pass
 
     assert (message.type, message.data) == (WSMsgType.CLOSE, 4401)
@@ -213,7 +213,7 @@ async def test_watcher_of_firecrawls_package_names_its_key_as_the_subprotocol(
     gateway.tracker.add(job)
 
     async with gateway.http.ws_connect(f"/v2/crawl/{job.job_id}", protocols=[secret]) as socket:
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=30)
 
     assert secret not in caplog.text
     if secret == READER:

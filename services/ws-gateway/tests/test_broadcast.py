@@ -36,7 +36,7 @@ class Peer:
     async def read(self, size: int) -> bytes:
         """So many bytes of what was sent."""
         got = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(got) < size:
                 got += await asyncio.get_running_loop().sock_recv(self.far, size - len(got))
         return got

@@ -26,14 +26,14 @@ ONE = UUID(int=1)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def closed(watcher: Any) -> tuple[int, dict[str, Any]]:
     """The code and the reason with which the connection ends."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             message: WSMessage = await watcher.socket.receive()
             if message.type is WSMsgType.CLOSE:

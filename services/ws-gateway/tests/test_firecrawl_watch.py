@@ -30,14 +30,14 @@ async def frames_until(socket: ClientWebSocketResponse, *types: str) -> list[dic
     """The frames up to the first of one of these types."""
     frames = []
     while not frames or frames[-1]["type"] not in types:
-        frames.append(await socket.receive_json(timeout=5))
+        frames.append(await socket.receive_json(timeout=30))
     return frames
 
 
 async def all_frames(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:
     """The frames until the server closes."""
     frames = []
-    while (message := await socket.receive(timeout=5)).type is WSMsgType.TEXT:
+    while (message := await socket.receive(timeout=30)).type is WSMsgType.TEXT:
         frames.append(message.json())
     return frames
 
@@ -60,7 +60,7 @@ async def test_what_there_is_comes_first_then_each_document_once(gateway: Any, s
         fill(5)
         gateway.hub.offer(state(1, revision=4, documents=5))
         gateway.hub.offer(state(1, revision=4, documents=5))
-        live = [await socket.receive_json(timeout=5) for _ in range(2)]
+        live = [await socket.receive_json(timeout=30) for _ in range(2)]
         fill(6)
         gateway.hub.offer(state(1, revision=9, status="completed", documents=6))
         last = await all_frames(socket)
@@ -144,7 +144,7 @@ async def test_watcher_waits_for_services_that_are_away(
         fill(1)
         gateway.hub.offer(state(1, revision=4, status="completed", documents=1))
         asked = len(gateway.tracker.asked)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(gateway.tracker.asked) < asked + 3:
                 await asyncio.sleep(0)
         gateway.tracker.away = False
@@ -186,7 +186,7 @@ async def test_client_that_takes_nothing_is_cut_off(
 
 
 async def nobody_watches(gateway: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gateway.http.app[firecrawl_watch.WATCHERS]:
             await asyncio.sleep(0.01)  # a set can't be awaited
     gateway.hub.forget(UUID(int=1))

@@ -79,6 +79,7 @@ async def test_ledger_counts_pages_and_skipped_urls_by_reason(ledger: Any) -> No
     body = await (await ledger.http.get(f"/v1/jobs/{JOB}/ledger")).json()
 
     assert body["urls_met"] == sum(entry["urls"] for entry in body["entries"]) == 7
+    assert body["beyond"] == 12
     assert {entry["reason"] for entry in body["entries"] if not entry["is_page"]} == {"excluded", "off_site"}
     assert {(entry["state"], entry["reason"]): entry["urls"] for entry in body["entries"]} == {
         ("completed", "created"): 1,

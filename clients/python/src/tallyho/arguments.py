@@ -6,7 +6,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -17,6 +16,7 @@ from tallyho.commands import Command, as_flag
 from tallyho.crawl_rules import Limits
 from tallyho.exports import FORMATS
 from tallyho.gateway import DEFAULT_URL
+from tallyho.values import gateway_url, lines, number, number_or_none, seconds_or_none
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
@@ -65,6 +65,7 @@ Each line has the document's ordinal in the job: 1, 2, 3 and so on without a gap
 DOCUMENT_EPILOG = """examples:
   tallyho document 6fa459ea-ee8a-5ca4-894e-db77e160355e > page.md
   tallyho document DOCUMENT --json | jq -r '.links[]'
+  tallyho document DOCUMENT --html > page.html       its page's source, of a crawl with --keep-html
 
 The id is the document_id that `tallyho documents` prints."""
 EXPORT_EPILOG = """examples:
@@ -157,8 +158,7 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
     add_job(documents)
     documents.add_argument("--follow", action="store_true", help="also those still to come, to the end of the crawl")
     documents.add_argument("--after", metavar="N", type=number, default=0, help="only those above this ordinal")
-    document = add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole)
-    document.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
+    add_document(add("document", commands.document, "Print a document's text.", DOCUMENT_EPILOG, prints_json=whole))
     written = "Write a job's documents with their texts to a file."
     add_export_arguments(add("export", commands.export, written, EXPORT_EPILOG))
     counted = "Count the URLs that a job met. By state and reason."
@@ -190,6 +190,12 @@ def build_parser(url: str, elsewhere: Mapping[str, str], filled: Mapping[str, Ad
 def add_job(command: Parser) -> None:
     """The job that a command is about."""
     command.add_argument("job", metavar="JOB", type=UUID, help="the job's id")
+
+
+def add_document(command: Parser) -> None:
+    """The document, and what of it."""
+    command.add_argument("document", metavar="DOCUMENT", type=UUID, help="the document's id")
+    command.add_argument("--html", action="store_true", help="its page's source, where `crawl --keep-html` kept it")
 
 
 def add_export_arguments(command: Parser) -> None:
@@ -250,9 +256,6 @@ def add_crawl_arguments(command: Parser) -> None:
         elif described.get("type") == "array":
             value = {"below": "PATH", "url_lists": "URL"}.get(name, "RE")
             rules.add_argument(flag, action="append", metavar=value, help=f"{text} Repeatable.", **given)
-        elif "enum" in described:
-            text = f"{text} (default: {described['default']})"
-            rules.add_argument(flag, choices=described["enum"], help=text, **given)
         elif "date-time" in (kind.get("format") for kind in described.get("anyOf", ())):
             rules.add_argument(flag, metavar="TIME", help=f"{text} Such as 2026-03-01T00:00:00Z.", **given)
         else:
@@ -261,47 +264,3 @@ def add_crawl_arguments(command: Parser) -> None:
             is_time = "number" in (kind.get("type") for kind in described.get("anyOf", ()))
             type_, metavar = (seconds_or_none, "SECONDS") if is_time else (number_or_none, "N")
             rules.add_argument(flag, type=type_, metavar=metavar, help=text, **given)
-
-
-def number(text: str) -> int:
-    """A whole number, 0 or above."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
-    return int(text)
-
-
-def lines(text: str) -> int:
-    """A number of lines."""
-    if not 1 <= (wanted := number(text)) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
-    return wanted
-
-
-def number_or_none(text: str) -> int | None:
-    """A whole number, or the word none."""
-    return None if text == "none" else number(text)
-
-
-def seconds_or_none(text: str) -> float | None:
-    """A number of seconds, or the word none."""
-    if text == "none":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to 3600")
-    return seconds
-
-
-def gateway_url(text: str) -> str:
-    """The text, when it is an address that a gateway can have."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address like {DEFAULT_URL}")
-    return text

@@ -171,6 +171,10 @@ class Tallyho:
         """A document with its text, as it was last saved by whichever job."""
         return await self._gateway.ask(StoredDocument, "GET", f"documents/{document_id}")
 
+    async def html(self, document_id: UUID | str) -> str:
+        """The source of a document's page, as it was last saved; NotFound where it was not kept (`keep_html`)."""
+        return (await self._gateway.read("GET", f"documents/{document_id}", params={"format": "html"})).decode()
+
     async def saved_documents(self, job_id: UUID | str) -> AsyncGenerator[UUID, None]:
         """The ids of the documents that the crawler saved for the job, in their order."""
         query = {"limit": "1000"}
@@ -195,14 +199,17 @@ class Tallyho:
             async for document in documents:
                 yield document
 
-    async def contents(self, job_id: UUID | str, *, after: int = 0) -> AsyncGenerator[JobDocument, None]:
+    async def contents(
+        self, job_id: UUID | str, *, after: int = 0, html: bool = False
+    ) -> AsyncGenerator[JobDocument, None]:
         """The documents that the job has by now with their texts and links, above the ordinal `after`, in order.
 
-        A stream that breaks goes on where it stopped.
+        With `html` also the sources of their pages, where kept. A stream that breaks goes on where it stopped.
         """
 
         def connect() -> AsyncGenerator[bytes, None]:
-            return self._gateway.lines(f"jobs/{job_id}/contents", {"after": str(after)})
+            query = {"after": str(after)} | ({"html": "true"} if html else {})
+            return self._gateway.lines(f"jobs/{job_id}/contents", query)
 
         async with aclosing(self._gateway.lasting(connect)) as lines:
             async for line in lines:

@@ -118,15 +118,23 @@ async def documents(client: Tallyho, arguments: argparse.Namespace) -> int:
 
 
 async def document(client: Tallyho, arguments: argparse.Namespace) -> int:
-    """The text of a document. A terminal gets nothing that could steer it."""
+    """The text of a document, or its page's source. A terminal gets nothing that could steer it."""
+    if arguments.html:
+        print_text(await client.html(arguments.document))
+        return DONE
     found = await client.document(arguments.document)
     if arguments.json:
         print(found.model_dump_json())
     else:
-        print(printable(found.content, keep="\n\t") if sys.stdout.isatty() else found.content)
+        print_text(found.content)
     if found.truncated:
         print("tallyho: the document is too large to be sent whole; its end is left out", file=sys.stderr)
     return DONE
+
+
+def print_text(text: str) -> None:
+    """What a stranger wrote."""
+    print(printable(text, keep="\n\t") if sys.stdout.isatty() else text)
 
 
 async def export(client: Tallyho, arguments: argparse.Namespace) -> int:
@@ -145,6 +153,8 @@ async def ledger(client: Tallyho, arguments: argparse.Namespace) -> int:
     for entry in sorted(found.entries, key=lambda entry: (list(PageState).index(entry.state), -entry.urls)):
         print(f"{entry.urls:>10}  {entry.state:<10} {entry.reason or ''}".rstrip())
     print(f"{found.urls_met:>10}  met")
+    if found.beyond:
+        print(f"{found.beyond:>10}  not looked at, beyond the bounds of a page or list")
     return DONE
 
 

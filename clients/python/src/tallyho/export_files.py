@@ -53,6 +53,7 @@ def row(document: JobDocument) -> dict[str, Any]:
         "url": listed.source_url,
         "title": stored.title if stored else listed.title,
         "content": stored.content if stored else None,
+        "html": stored.html if stored else None,
         "description": stored.description if stored else None,
         "language": stored.language if stored else None,
         "metadata": dict(stored.metadata) if stored else None,

@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         pa.field("url", pa.string(), nullable=False),
         pa.field("title", pa.string()),
         pa.field("content", pa.string()),
+        pa.field("html", pa.string()),
         pa.field("description", pa.string()),
         pa.field("language", pa.string()),
         pa.field("metadata", pa.map_(pa.string(), pa.string())),

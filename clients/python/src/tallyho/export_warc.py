@@ -1,7 +1,8 @@
 """WARC 1.1 (ISO 28500:2017), each record compressed on its own.
 
-An export holds the text of a page, not its HTML: so a document is a `conversion` record of its text, and a `metadata`
-record that refers to it, with title, HTTP status and links.
+A document is a `resource` record of its page's source where that was kept (no `response`, which would have to be the
+server's own bytes), a `conversion` record of its text, and a `metadata` record that refers to that, with title, HTTP
+status and links.
 """
 
 from datetime import UTC, datetime
@@ -37,16 +38,29 @@ class Writer(GrowingFile):
         if stored is None:
             return b""
         listed, links = document.document, stored.links
-        text, about = (uuid5(self.job.job_id, f"{kind} {listed.ordinal}") for kind in ("conversion", "metadata"))
+        kinds = "resource", "conversion", "metadata"
+        source, text, about = (uuid5(self.job.job_id, f"{kind} {listed.ordinal}") for kind in kinds)
         kind = "text/markdown" if self.job.options.markdown else "text/plain"
-        return self._written(
+        kept = b""
+        if stored.html is not None:
+            kept = self._written(
+                "resource",
+                listed.source_url,
+                stored.html.encode(),
+                record_id=source,
+                at=listed.saved_at,
+                content_type="text/html; charset=utf-8",
+            )
+        converted = self._written(
             "conversion",
             listed.source_url,
             stored.content.encode(),
             record_id=text,
             at=listed.saved_at,
             content_type=f"{kind}; charset=utf-8",
-        ) + self._written(
+            refers_to=source if kept else None,
+        )
+        described = self._written(
             "metadata",
             listed.source_url,
             _fields(_about(stored, listed.ordinal), links),
@@ -54,6 +68,7 @@ class Writer(GrowingFile):
             at=listed.saved_at,
             refers_to=text,
         )
+        return kept + converted + described
 
     def _written(
         self,

@@ -15,7 +15,7 @@ from tallyho_contracts.jobs import Job
 from tallyho.client import Tallyho
 from tallyho.errors import TallyhoError
 
-# A step ends with so many documents, or characters of content: what a kill can cost, and what is held in memory.
+# A step ends with so many documents, or characters of text and HTML: what a kill can cost, and what is held in memory.
 STEP_DOCUMENTS = 500
 STEP_CHARACTERS = 4_000_000
 
@@ -60,12 +60,13 @@ async def export(client: Tallyho, job_id: UUID, target: Path, form: str, *, resu
     writer, progress = _begun(target, note, job, form, resume=resume)
     added = characters = 0
     ordinal = progress.ordinal
-    async with aclosing(client.contents(job.job_id, after=ordinal)) as documents:
+    async with aclosing(client.contents(job.job_id, after=ordinal, html=job.options.keep_html)) as documents:
         async for document in documents:
             writer.add(document)
             ordinal = document.document.ordinal
             added += 1
-            characters += len(document.stored.content) if document.stored else 0
+            if stored := document.stored:
+                characters += len(stored.content) + len(stored.html or "")
             if added >= STEP_DOCUMENTS or characters >= STEP_CHARACTERS:
                 _note(note, Progress(progress.job_id, form, ordinal, writer.save()))
                 added = characters = 0

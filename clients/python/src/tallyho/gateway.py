@@ -67,13 +67,17 @@ class Gateway:
 
     async def ask(self, model: type[ModelT], method: str, path: str, **request: Any) -> ModelT:
         """Send a request until it is answered; the answer, or what the gateway's refusal says."""
+        return parsed(model, await self.read(method, path, **request))
+
+    async def read(self, method: str, path: str, **request: Any) -> bytes:
+        """The same, with the answer as it is."""
         outage = Outage(self.url)
         while True:
             try:
                 async with self._session.request(method, f"{self.url}/v1/{path}", **request) as response:
                     body = await response.read()
                     self._check(response, body)
-                    return parsed(model, body)
+                    return body
             except BROKEN as error:
                 await self._wait(outage, error)
 

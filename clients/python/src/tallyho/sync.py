@@ -156,6 +156,10 @@ class SyncTallyho:
         """A document with its text, as it was last saved by whichever job."""
         return self._run(self._client.document(document_id))
 
+    def html(self, document_id: UUID | str) -> str:
+        """The source of a document's page, as it was last saved; NotFound where it was not kept (`keep_html`)."""
+        return self._run(self._client.html(document_id))
+
     def saved_documents(self, job_id: UUID | str) -> Generator[UUID, None, None]:
         """The ids of the documents that the crawler saved for the job, in their order."""
         return self._each(self._client.saved_documents(job_id))
@@ -167,12 +171,12 @@ class SyncTallyho:
         """
         return self._each(self._client.documents(job_id, after=after, live=live))
 
-    def contents(self, job_id: UUID | str, *, after: int = 0) -> Generator[JobDocument, None, None]:
+    def contents(self, job_id: UUID | str, *, after: int = 0, html: bool = False) -> Generator[JobDocument, None, None]:
         """The documents that the job has by now with their texts and links, above the ordinal `after`, in order.
 
-        A stream that breaks goes on where it stopped.
+        With `html` also the sources of their pages, where kept. A stream that breaks goes on where it stopped.
         """
-        return self._each(self._client.contents(job_id, after=after))
+        return self._each(self._client.contents(job_id, after=after, html=html))
 
     def watch(self, job_id: UUID | str, *, revision: int | None = None) -> Generator[JobState, None, None]:
         """The states of a job as they come, each newer than the one before, until its terminal state.

@@ -60,7 +60,9 @@ class PageFinished(Message):
     status_code: SmallCount | None = None
     document_id: UUID | None = None
     spawned: tuple[SpawnedPage, ...]
-    skipped_links: dict[Text, Count] = Field(default={}, description="Links that were not followed, by reason.")
+    skipped_links: dict[Text, Count] = Field(
+        default={}, description="Links that were not followed, by reason; `beyond`: too many to look at them."
+    )
     job_pages: Count | None = Field(default=None, description="How many pages the crawler had in this job by then.")
     timestamp: AwareDatetime
 

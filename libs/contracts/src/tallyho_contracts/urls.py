@@ -11,6 +11,10 @@ from pydantic import Field, StringConstraints
 from tallyho_contracts.event import Count, Message, Text
 from tallyho_contracts.pages import Page, PageState
 
+BEYOND = (
+    "Links beyond the first 5,000 of a page and entries beyond the bounds of a list, of all pages and lists, as they"
+    " are written: they were not looked at, and are not among the URLs met."
+)
 Reason = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 
 # What each reason means, by the states in which it is given. The list is closed: a reason that is not in it is a fault.
@@ -101,6 +105,7 @@ class JobLedger(Message):
     job_id: UUID
     urls_met: Count
     entries: tuple[UrlsByReason, ...] = Field(description="The most frequent of a state first.")
+    beyond: Count = Field(default=0, description=BEYOND)
 
 
 class UrlsCount(Message):
@@ -113,6 +118,7 @@ class UrlsCounted(Message):
     """The reply to `url.count.v1`. A job that the crawler does not know has met none."""
 
     urls_met: Count = Field(description="All of them, pages and others.")
+    beyond: Count = Field(default=0, description=BEYOND)
     skipped: tuple[UrlsByReason, ...] = Field(
         max_length=200, description="Those that are no pages of the job, the most frequent reason first."
     )

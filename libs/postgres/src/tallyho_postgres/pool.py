@@ -53,10 +53,11 @@ async def open_pool(
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
                 server_settings=SERVER_SETTINGS | own,
+                reset=_leave_as_it_is,
             )
             break
         except Exception as error:
-            if not is_transient(error):
+            if not is_transient(error) or isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
                 raise
             log.warning("waiting for the database error=%s", error)
             await asyncio.sleep(RETRY_SECONDS)  # nothing tells when a server will accept
@@ -64,6 +65,10 @@ async def open_pool(
         yield pool
     finally:
         await close(pool)
+
+
+async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """No round trip for a connection that goes back: nothing changes its session (decision 55)."""
 
 
 async def close(pool: Pool) -> None:

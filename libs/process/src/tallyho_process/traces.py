@@ -25,13 +25,18 @@ PROPAGATOR = TraceContextTextMapPropagator()
 tracer = trace.get_tracer("tallyho")
 
 
+def is_on() -> bool:
+    """Whether traces are to be sent; where not, it is not worth a step's while to describe itself."""
+    return any(map(os.environ.get, ENDPOINT))
+
+
 @asynccontextmanager
 async def tracing(service: str) -> AsyncIterator[None]:
     """Send the traces of this process while the block runs, where an endpoint is set; at the end send what is left.
 
     Raises RuntimeError when the packages for it are not installed.
     """
-    if not any(map(os.environ.get, ENDPOINT)):
+    if not is_on():
         yield
         return
     try:

@@ -26,10 +26,10 @@ from tallyho_process.health import Health
 from tallyho_process.traces import tracing
 
 from crawler import deletion
+from crawler.commands import on_commands
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
-from crawler.handlers import on_commands
 from crawler.isolation import IsolatedParser
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier

@@ -9,13 +9,12 @@ from html_to_markdown import ConversionError, ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import bounded, expands
+from crawler.elements import Elements
 from crawler.links import PageLinks, page_links
 from crawler.metadata import About, about
 from crawler.text_encoding import decode
 
 MAX_TITLE = 1_000
-_NOT_CONTENT = "script,style,noscript,noembed,noframes,template,svg,iframe,nav,footer,aside"
-_MAIN = "main,[role=main]"
 _NO_LINKS = PageLinks()
 _SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
@@ -45,10 +44,9 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         return extracted(name_of(url), text)
     page = LexborHTMLParser(bounded(content))
-    title, links, said = _title(page), page_links(page, url), about(page)
-    for node in page.css(_NOT_CONTENT):
-        node.decompose()
-    main, text = _main(page)
+    elements = Elements.of(page)
+    title, links, said = _title(page), page_links(elements, url), about(elements)
+    main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)
 
@@ -101,12 +99,12 @@ def _title(page: LexborHTMLParser) -> str:
     return node.text() if node else ""
 
 
-def _main(page: LexborHTMLParser) -> tuple[LexborNode | None, str]:
+def _main(elements: Elements) -> tuple[LexborNode | None, str]:
     """Return the element that holds the main content, and its text; an empty <main> (filled by a script) is none."""
-    main = page.css_first(_MAIN)
+    main, body = elements.main(), elements.page.body
     if main is not None and (text := _text(main)):
         return main, text
-    return page.body, _text(page.body) if page.body else ""
+    return body, _text(body) if body else ""
 
 
 def _text(node: LexborNode) -> str:

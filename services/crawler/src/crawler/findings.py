@@ -47,7 +47,7 @@ def findings(
     for visit in sorted(visits, key=_depth_of_candidates):
         found_on = None if visit.redirect_to else visit.page.url
         skipped = result.skipped_links.setdefault(visit.page.page_id, Counter(visit.skipped))
-        for found, rule in [*_lists(visit), *_candidates(visit, job.options)]:
+        for found, rule in [*_lists(visit), *_candidates(visit, job.options, known)]:
             # Where depth counts, a redirect may show that a known page stands less deep than where it was found.
             is_news = bool(found.redirects) and job.level is not None
             if found.url in result.found or ((job.job_id, found.url) in known and not is_news):
@@ -83,8 +83,13 @@ def _lists(visit: Visit) -> list[tuple[FoundPage, None]]:
     return [(FoundPage(job_id, urls.page_id(job_id, url), url, depth, is_list=True), None) for url in visit.lists]
 
 
-def _candidates(visit: Visit, options: CrawlOptions) -> list[tuple[FoundPage, str | None]]:
-    """The URLs that a visit led to, and of links that are not to be followed whatever they lead to, the reason."""
+def _candidates(
+    visit: Visit, options: CrawlOptions, known: Container[tuple[UUID, str]]
+) -> list[tuple[FoundPage, str | None]]:
+    """The URLs that a visit led to, and of links that are not to be followed whatever they lead to, the reason.
+
+    Most links of a page lead to `known` pages, which are left out before anything is made of them.
+    """
     job_id, depth = visit.page.lane.job_id, _depth_of_candidates(visit)
     if visit.redirect_to:
         target, redirects = visit.redirect_to, visit.page.redirects + 1
@@ -94,8 +99,10 @@ def _candidates(visit: Visit, options: CrawlOptions) -> list[tuple[FoundPage, st
     nofollow = visit.found.nofollow
     for link in visit.found.urls:
         url = urls.without_tracking(link) if options.drop_tracking else link
+        if url == visit.page.url or (job_id, url) in known:
+            continue
         # Two links can be one URL without what tracks: it is followed if one of them is.
-        if url != visit.page.url and (url not in found or found[url][1] is not None):
+        if url not in found or found[url][1] is not None:
             rule = LINK if options.sitemap == "only" else NOFOLLOW if link in nofollow else None
             found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth), rule
     return list(found.values())

@@ -15,6 +15,7 @@ MAX_REDIRECTS = 10
 BUDGET = "budget"
 KNOWN = "known"
 TRAP = "trap"
+BEYOND = "beyond"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class KeptDocument:
     content_hash: str
     links: tuple[str, ...]
     nofollow: tuple[str, ...]
+    links_beyond: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,16 @@ class DocumentContent:
     html: bytes | None = None
     nofollow: tuple[str, ...] = ()
     made_by: str = ""
+    links_beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a page links to. Those in `nofollow` are not followed."""
+    """Where a page links to. Those in `nofollow` are not followed; `beyond` more were not looked at."""
 
     urls: tuple[str, ...] = ()
     nofollow: Container[str] = ()
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,13 @@ class Visit:
     @property
     def found(self) -> Links:
         """The links of the page, whether it is kept or not."""
-        return Links(self.document.links, self.document.nofollow) if self.document else self.links
+        document = self.document
+        return Links(document.links, document.nofollow, document.links_beyond) if document else self.links
+
+    @property
+    def beyond(self) -> int:
+        """How many links of the page, or entries of the list, were not looked at: there are too many."""
+        return self.found.beyond + self.skipped.get(BEYOND, 0)
 
 
 @dataclass(frozen=True, slots=True)

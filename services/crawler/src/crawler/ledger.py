@@ -1,5 +1,6 @@
 """The URLs that jobs have met, in the table `seen`: one function per named query. The caller owns the transaction."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from tallyho_contracts.urls import SkippedUrlsQuery, UrlsByReason
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
-from crawler.frontier import FoundPage
+from crawler.frontier import FoundPage, Visit
 
 SQL = named_sql.load("crawler", "ledger.sql")
 
@@ -30,10 +31,20 @@ async def note_urls(connection: Connection, met: Iterable[tuple[FoundPage, str |
         await connection.execute(SQL["note_urls"], *map(list, zip(*rows, strict=True)))
 
 
-async def count_urls(connection: Connection, job_id: UUID) -> int:
-    """How many URLs a job has met."""
-    number: int = await connection.fetchval(SQL["count_urls"], job_id)
-    return number
+async def note_beyond(connection: Connection, visits: Iterable[Visit]) -> None:
+    """Add to their locked jobs how many links and entries of closed pages were not looked at."""
+    beyond: Counter[UUID] = Counter()
+    for visit in visits:
+        beyond[visit.page.lane.job_id] += visit.beyond
+    if beyond := +beyond:
+        await connection.execute(SQL["note_beyond"], list(beyond), list(beyond.values()))
+
+
+async def count_urls(connection: Connection, job_id: UUID) -> tuple[int, int]:
+    """How many URLs a job has met, and how many more links and entries it did not look at."""
+    row = await connection.fetchrow(SQL["count_urls"], job_id)
+    assert row is not None
+    return row["met"], row["beyond"]
 
 
 async def count_skipped(connection: Connection, job_id: UUID) -> list[UrlsByReason]:

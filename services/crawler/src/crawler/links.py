@@ -1,15 +1,15 @@
 """What a parsed page says about other URLs: its links, where it sends browsers on to, and how it would be called."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborNode
 
+from crawler.elements import Attributes, Elements
 from crawler.urls import join
 
 MAX_LINKS = 5_000
-# Images (`src`, `srcset`), scripts and style sheets are no documents, so they are no links either.
-_LINKING = "a[href],area[href],frame[src],iframe[src]"
 _NAMES_IN_LIST = re.compile(r"[ \t\n\f\r]+")
 # The shared declarative refresh steps of the HTML standard: seconds, a separator, `url=`, a perhaps quoted URL.
 _REFRESH = re.compile(
@@ -32,7 +32,7 @@ class PageLinks:
     """Canonical URLs. `urls` are in document order, each once, without the page itself.
 
     `nofollow` are those of them that stand in links with rel=nofollow only. `robots` are the pairs (name, content) of
-    the <meta> elements that may speak to crawlers.
+    the <meta> elements that may speak to crawlers. `beyond` more addresses, as they are written, were not looked at.
     """
 
     urls: tuple[str, ...] = ()
@@ -40,50 +40,52 @@ class PageLinks:
     refresh: Refresh | None = None
     canonical: str | None = None
     robots: tuple[tuple[str, str], ...] = ()
+    beyond: int = 0
 
 
-def page_links(page: LexborHTMLParser, url: str) -> PageLinks:
+def page_links(elements: Elements, url: str) -> PageLinks:
     """Collect the links of the page at the canonical `url`, at most 5,000 of them."""
-    base_node = page.css_first("base[href]")
-    base = (base_node and join(url, _attribute(base_node, "href"))) or url
-    links = _links(page, url, base)
+    base = (elements.bases and join(url, _value(elements.bases[0], "href"))) or url
+    links, beyond = _links(elements.linking, url, base)
     return PageLinks(
         urls=tuple(links),
         nofollow=frozenset(link for link, is_followed in links.items() if not is_followed),
-        refresh=_refresh(page, url, base),
-        canonical=_canonical(page, base),
+        refresh=_refresh(elements, url, base),
+        canonical=_canonical(elements.relations, base),
         robots=tuple(
-            (name, _attribute(node, "content"))
-            for node in page.css("meta[name][content]")
-            if (name := _attribute(node, "name").strip().lower())
+            (name, _value(attributes, "content"))
+            for _, attributes in elements.metas
+            if (name := _value(attributes, "name").strip().lower())
         ),
+        beyond=beyond,
     )
 
 
-def _links(page: LexborHTMLParser, url: str, base: str) -> dict[str, bool]:
-    """Each link, and whether it may be followed somewhere."""
+def _links(linking: Iterable[Attributes], url: str, base: str) -> tuple[dict[str, bool], int]:
+    """Each link, and whether it may be followed somewhere; and how many addresses are left when there are enough."""
     # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
     hrefs: dict[str, bool] = {}
-    for node in page.css(_LINKING):
-        attributes = node.attributes
+    for attributes in linking:
         href = (attributes.get("href") or attributes.get("src") or "").partition("#")[0]
-        is_followed = "nofollow" not in _NAMES_IN_LIST.split((attributes.get("rel") or "").lower())
+        rel = attributes.get("rel")
+        is_followed = not rel or "nofollow" not in _NAMES_IN_LIST.split(rel.lower())
         hrefs[href] = is_followed or hrefs.get(href, False)
     links: dict[str, bool] = {}
-    for href, is_followed in hrefs.items():
+    for looked_at, (href, is_followed) in enumerate(hrefs.items(), 1):
         link = join(base, href)
         if link is not None and link != url:
             links[link] = is_followed or links.get(link, False)
             if len(links) == MAX_LINKS:
-                break
-    return links
+                return links, len(hrefs) - looked_at
+    return links, 0
 
 
-def _refresh(page: LexborHTMLParser, url: str, base: str) -> Refresh | None:
-    for node in page.css("meta[http-equiv][content]"):
-        if _attribute(node, "http-equiv").strip().lower() != "refresh" or _is_for_browsers_without_scripts(node):
+def _refresh(elements: Elements, url: str, base: str) -> Refresh | None:
+    for node, attributes in elements.metas:
+        pragma = attributes.get("http-equiv")
+        if not pragma or pragma.strip().lower() != "refresh" or _is_for_browsers_without_scripts(node):
             continue
-        match = _REFRESH.match(_attribute(node, "content"))
+        match = _REFRESH.match(_value(attributes, "content"))
         target = match and join(base, match["double"] or match["single"] or (match["bare"] or "").strip())
         if match and target and target != url:
             return Refresh(int(match["seconds"] or 0), target)
@@ -95,12 +97,12 @@ def _is_for_browsers_without_scripts(node: LexborNode) -> bool:
     return node.parent is not None and node.parent.tag == "noscript"
 
 
-def _canonical(page: LexborHTMLParser, base: str) -> str | None:
-    for node in page.css("link[rel][href]"):
-        if "canonical" in _NAMES_IN_LIST.split(_attribute(node, "rel").lower()):
-            return join(base, _attribute(node, "href"))
+def _canonical(relations: Iterable[Attributes], base: str) -> str | None:
+    for attributes in relations:
+        if "canonical" in _NAMES_IN_LIST.split(_value(attributes, "rel").lower()):
+            return join(base, _value(attributes, "href"))
     return None
 
 
-def _attribute(node: LexborNode, name: str) -> str:
-    return node.attributes.get(name) or ""
+def _value(attributes: Attributes, name: str) -> str:
+    return attributes.get(name) or ""

@@ -9,7 +9,7 @@ from tallyho_postgres.pool import Connection
 
 from crawler import ledger, store, urls
 from crawler.deps import Deps
-from crawler.frontier import BUDGET, MAX_REDIRECTS, CrawlJob, FoundPage, Step, Visit, is_fresh
+from crawler.frontier import BEYOND, BUDGET, MAX_REDIRECTS, CrawlJob, FoundPage, Step, Visit, is_fresh
 from crawler.growth import Admission, add_origins, join, sift
 from crawler.scope import Scope
 from crawler.sitemaps import MAX_ENTRIES, Entry
@@ -25,7 +25,7 @@ async def add_listed(deps: Deps, visit: Visit) -> Visit:
     waits already is known. What waits joins the job with the pages that are closed from then on, this list first: so
     nothing needs to be told before it is.
     """
-    skipped: Counter[str] = Counter()
+    skipped = Counter(visit.skipped)
     room: int | None = None
     for start in range(0, len(visit.listed), ADDED_AT_ONCE):
         entries = visit.listed[start : start + ADDED_AT_ONCE]
@@ -36,7 +36,7 @@ async def add_listed(deps: Deps, visit: Visit) -> Visit:
             if start == 0:
                 room = await _room(connection, job)
             if room is not None and room <= -MAX_ENTRIES:
-                skipped[BUDGET] += len(visit.listed) - start
+                skipped[BEYOND] += len(visit.listed) - start
                 break
             waiting, refused = await _add(deps, connection, job, _judged(visit, job, entries))
         deps.known_urls.add((job.job_id, page.url) for page in waiting)

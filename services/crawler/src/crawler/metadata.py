@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborNode
+
+from crawler.elements import Elements
 
 MAX_ENTRIES = 50
 MAX_KEY = 100
@@ -22,7 +24,6 @@ _PUBLISHED = (
 _MODIFIED = ("article:modified_time", "og:updated_time", "json-ld:dateModified", "last-modified", "dcterms.modified")
 _KEPT_NAMES = frozenset(("author", "keywords", "generator", "robots", "application-name", "theme", "publisher"))
 _KEPT_PREFIXES = ("og:", "article:", "book:", "profile:", "twitter:", "dc.", "dcterms.", "citation_")
-_SAYING = 'meta[content],script[type="application/ld+json"]'
 _PRAGMA = "http-equiv:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{1,8})*", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -42,19 +43,15 @@ class About:
     metadata: dict[str, str]
 
 
-def about(page: LexborHTMLParser) -> About:
+def about(elements: Elements) -> About:
     """Collect what a page says about itself."""
     said: dict[str, str] = {}
-    scripts: list[LexborNode] = []
-    for node in page.css(_SAYING)[:MAX_ELEMENTS]:  # one walk through the page for all of them
-        if node.tag == "script":
-            scripts.append(node)
-        else:
-            _note(said, node.attributes)
+    for _, attributes in elements.metas[:MAX_ELEMENTS]:
+        _note(said, attributes)
     return About(
         description=said.get("description") or said.get("og:description") or said.get("twitter:description", ""),
-        language=_language(page, said),
-        metadata=_metadata(said, _json_ld(scripts)),
+        language=_language(elements, said),
+        metadata=_metadata(said, _json_ld(elements.json_ld[:MAX_ELEMENTS])),
     )
 
 
@@ -67,8 +64,9 @@ def _note(said: dict[str, str], attributes: Mapping[str, str | None]) -> None:
         said.setdefault(key, value)
 
 
-def _language(page: LexborHTMLParser, said: Mapping[str, str]) -> str | None:
-    own = page.root.attributes.get("lang") if page.root else None
+def _language(elements: Elements, said: Mapping[str, str]) -> str | None:
+    root = elements.page.root
+    own = root.attributes.get("lang") if root else None
     for language in (own, said.get(f"{_PRAGMA}content-language"), said.get("og:locale", "").replace("_", "-")):
         if language and (match := _LANGUAGE.fullmatch(language.strip()[:35])):
             return match[0]

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from tallyho_postgres.pool import Pool
 
-from crawler import store
+from crawler import origins
 from crawler.fetch import Failed, Fetcher, NotModified, Result
 from crawler.frontier import Lane
 from crawler.robots import Robots, RobotsResult, fetch_robots
@@ -68,7 +68,7 @@ class Politeness:
 
     async def _stored_or_asked(self, origin: str) -> Robots:
         async with self._pool.acquire() as connection:
-            stored = await store.get_robots(connection, origin)
+            stored = await origins.get_robots(connection, origin)
         if stored:
             verdict = cast("Literal['body', 'allow', 'disallow']", stored[0])
             return Robots.of(RobotsResult(verdict, 0.0, stored[1]), self._user_agent)
@@ -83,7 +83,7 @@ class Politeness:
             raise unreachable
         robots = Robots.of(result, self._user_agent)
         async with self._pool.acquire() as connection:
-            await store.set_robots(
+            await origins.set_robots(
                 connection,
                 origin,
                 verdict=result.verdict,
@@ -103,12 +103,12 @@ class Politeness:
             async with self._pool.acquire() as connection:
                 if delay := lane.options.delay:
                     waits.append(
-                        await store.reserve_job_fetch(
+                        await origins.reserve_job_fetch(
                             connection, lane.job_id, lane.origin, delay=delay, within=TURN_SECONDS
                         )
                     )
                 if None not in waits and (self._host_delay or robots.crawl_delay):
-                    waits.append(await store.reserve_fetch(connection, lane.origin, within=TURN_SECONDS))
+                    waits.append(await origins.reserve_fetch(connection, lane.origin, within=TURN_SECONDS))
         if None in waits:
             return False
         await asyncio.sleep(max(wait or 0.0 for wait in waits))  # the reserved time itself is what is waited for
@@ -121,7 +121,7 @@ class Politeness:
         elif lane.origin in self._held and self._held[lane.origin] <= monotonic() and not isinstance(result, Failed):
             del self._held[lane.origin]
             async with self._pool.acquire() as connection:
-                await store.calm_origin(connection, lane.origin)
+                await origins.calm_origin(connection, lane.origin)
         if seconds > SLOW_SECONDS:
             # As long as the page took: a host that is slow has half the requests under way at once, on average.
             await self._rest(lane, min(seconds, MAX_REST_SECONDS))
@@ -130,7 +130,7 @@ class Politeness:
         if len(self._held) >= ORIGINS_REMEMBERED:
             self._held.clear()
         async with self._pool.acquire() as connection:
-            seconds = await store.hold_origin(
+            seconds = await origins.hold_origin(
                 connection,
                 origin,
                 at_least=failed.retry_after or 0.0,
@@ -146,4 +146,4 @@ class Politeness:
             self._resting.clear()
         self._resting[lane.origin, lane.slot] = monotonic() + seconds
         async with self._pool.acquire() as connection:
-            await store.rest_slot(connection, lane, seconds)
+            await origins.rest_slot(connection, lane, seconds)

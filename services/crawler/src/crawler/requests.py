@@ -20,7 +20,7 @@ from tallyho_messaging.requests import RequestRefused
 from tallyho_messaging.wire import AnyEvent
 from tallyho_postgres.pool import Pool
 
-from crawler import ledger, store
+from crawler import documents, ledger
 from crawler.fitting import fitting, size_of
 
 # Of documents in one reply; the last may take it beyond, as far as `fitting` allows.
@@ -48,7 +48,7 @@ async def answer(pool: Pool, event: AnyEvent) -> Message:
 async def list_saved_documents(pool: Pool, query: SavedDocumentsQuery) -> SavedDocumentList:
     """A keyset page of the documents saved for a job, by id."""
     async with pool.acquire() as connection:
-        found = await store.list_job_documents(connection, query.job_id, after=query.after, limit=query.limit)
+        found = await documents.list_job_documents(connection, query.job_id, after=query.after, limit=query.limit)
     return SavedDocumentList(document_ids=tuple(found), next=found[-1] if len(found) == query.limit else None)
 
 
@@ -62,7 +62,7 @@ async def get_document(pool: Pool, asked: DocumentGet) -> StoredDocument:
     if not asked.html:
         return document
     async with pool.acquire() as connection:
-        compressed = await store.get_html(connection, asked.document_id)
+        compressed = await documents.get_html(connection, asked.document_id)
     html = await asyncio.to_thread(_text, compressed) if compressed else None
     return fitting(document.model_copy(update={"html": html}))
 
@@ -73,27 +73,27 @@ def _text(compressed: bytes) -> str:
 
 async def get_documents(pool: Pool, asked: DocumentsGet) -> StoredDocuments:
     """The first of the documents asked for, as many as make a message of moderate size; at least one that is stored."""
-    documents: list[StoredDocument] = []
+    fitted: list[StoredDocument] = []
     size = 0
     async with (
         pool.acquire() as connection,
         connection.transaction(readonly=True),
-        aclosing(store.get_documents(connection, asked.document_ids)) as stored,
+        aclosing(documents.get_documents(connection, asked.document_ids)) as stored,
     ):
         async for index, document in stored:
             size += size_of(document)
-            if documents and size > BATCH_BYTES:
-                return StoredDocuments(documents=tuple(documents), answered=index)
-            documents.append(fitting(document))
-    return StoredDocuments(documents=tuple(documents), answered=len(asked.document_ids))
+            if fitted and size > BATCH_BYTES:
+                return StoredDocuments(documents=tuple(fitted), answered=index)
+            fitted.append(fitting(document))
+    return StoredDocuments(documents=tuple(fitted), answered=len(asked.document_ids))
 
 
 async def count_urls(pool: Pool, job_id: UUID) -> UrlsCounted:
     """How many URLs a job met, and how many of them are no pages of it; both of the same moment."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        met = await ledger.count_urls(connection, job_id)
+        met, beyond = await ledger.count_urls(connection, job_id)
         skipped = await ledger.count_skipped(connection, job_id)
-    return UrlsCounted(urls_met=met, skipped=tuple(skipped))
+    return UrlsCounted(urls_met=met, beyond=beyond, skipped=tuple(skipped))
 
 
 async def list_skipped_urls(pool: Pool, query: SkippedUrlsQuery) -> SkippedUrlList:

@@ -38,12 +38,21 @@ class Entry:
     is_list: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list lists, each URL once; `beyond` more of its addresses, as they are written, were not looked at."""
+
+    entries: tuple[Entry, ...]
+    beyond: int = 0
+
+
 @dataclass
 class _Reader:
     """What has been read of an XML document; the methods are called by the parser."""
 
     url: str
     entries: dict[str, Entry] = field(default_factory=dict)
+    beyond: int = 0
     root: str = ""
     prefix: str = ""
     depth: int = 0
@@ -94,11 +103,12 @@ class _Reader:
         self.depth -= 1
 
     def _add(self) -> None:
+        if len(self.entries) == MAX_ENTRIES:
+            self.beyond += bool(self.address)
+            return
         url = join(self.url, self.address) if self.address else None
         if url is not None and url not in self.entries:
             self.entries[url] = Entry(url, moment(self.date), is_list=self.root == "sitemapindex")
-            if len(self.entries) == MAX_ENTRIES:
-                raise _EnoughError
 
     def entity(self, *_: object) -> None:
         raise _EnoughError  # no list needs entities of its own, and a few can stand for gigabytes
@@ -108,8 +118,8 @@ class _EnoughError(Exception):
     """Nothing more is read of this document."""
 
 
-def read_list(body: bytes, url: str) -> list[Entry] | None:
-    """Return what the list at the canonical `url` lists, each URL once; None when it is no list.
+def read_list(body: bytes, url: str) -> Listed | None:
+    """Return what the list at the canonical `url` lists; None when it is no list.
 
     Of a list that is cut off, broken or too long, what comes before that is returned.
     """
@@ -123,7 +133,7 @@ def read_list(body: bytes, url: str) -> list[Entry] | None:
     return _read_xml(body, url) if is_xml else _read_text(body)
 
 
-def _read_xml(body: bytes, url: str) -> list[Entry] | None:
+def _read_xml(body: bytes, url: str) -> Listed | None:
     if body.startswith(b"<"):
         body = _BARE_AMPERSAND.sub(b"&amp;", body)
     reader = _Reader(url)
@@ -140,18 +150,20 @@ def _read_xml(body: bytes, url: str) -> list[Entry] | None:
                 break
     except (_EnoughError, expat.ExpatError):
         pass  # what was read until then is what there is
-    return list(reader.entries.values()) if reader.root in _ENTRIES else None
+    return Listed(tuple(reader.entries.values()), reader.beyond) if reader.root in _ENTRIES else None
 
 
-def _read_text(body: bytes) -> list[Entry] | None:
+def _read_text(body: bytes) -> Listed | None:
     entries: dict[str, Entry] = {}
+    beyond = 0
     for line in body.decode("utf-8", "replace").splitlines():
+        if len(entries) == MAX_ENTRIES:
+            beyond += bool(line.strip())
+            continue
         url = canonical(line.strip()) if len(line) <= MAX_LENGTH else None
         if url is not None:
             entries.setdefault(url, Entry(url))
-            if len(entries) == MAX_ENTRIES:
-                break
-    return list(entries.values()) or None
+    return Listed(tuple(entries.values()), beyond) if entries else None
 
 
 def moment(text: str) -> datetime | None:

@@ -1,24 +1,19 @@
-"""The crawler's tables: one function per named query. The caller owns the transaction."""
+"""The frontier's tables: one function per named query. The caller owns the transaction."""
 
-from base64 import b64encode
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from tallyho_contracts.crawls import CrawlOptions, Render
-from tallyho_contracts.documents import Change, StoredDocument
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
 
 from crawler import urls
 from crawler.frontier import (
     CrawlJob,
-    DocumentContent,
     FoundPage,
-    KeptDocument,
-    KnownDocument,
     Lane,
     Postponed,
     QueuedPage,
@@ -36,8 +31,8 @@ PLANNER = dict.fromkeys(
     ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "off"
 )
 
-# Each can be large, and most of a long list may not fit into the reply.
-DOCUMENTS_READ_AHEAD = 10
+# A longer queue is measured by a sample of about as many pages: 40 are in a block.
+COUNTED_PAGES, SAMPLED_BLOCKS = 20_000, 500
 
 
 async def register_worker(connection: Connection, worker_id: UUID, lease: timedelta) -> int:
@@ -90,81 +85,6 @@ async def pages_of_lanes(
     return list(pages.values())
 
 
-async def known_documents(connection: Connection, document_ids: Collection[UUID]) -> dict[UUID, KnownDocument]:
-    """Those of the documents that were saved before, by id."""
-    rows = await connection.fetch(SQL["known_documents"], list(document_ids))
-    return {row["document_id"]: KnownDocument(row["etag"], row["last_modified"], row["made_by"]) for row in rows}
-
-
-async def kept_document(connection: Connection, document_id: UUID) -> KeptDocument | None:
-    """What a document says again that is unchanged, if it is stored."""
-    row = await connection.fetchrow(SQL["kept_document"], document_id)
-    if row is None:
-        return None
-    links, nofollow = (tuple(from_json(row[name])) for name in ("links", "nofollow"))
-    return KeptDocument(row["title"], row["content_hash"], links, nofollow)
-
-
-async def hold_documents(connection: Connection, document_ids: Collection[UUID]) -> set[UUID]:
-    """Keep documents from being deleted until the transaction ends; returns those that exist."""
-    rows = await connection.fetch(SQL["hold_documents"], list(document_ids)) if document_ids else []
-    return {row["document_id"] for row in rows}
-
-
-async def mark_documents_gone(connection: Connection, document_ids: Collection[UUID], *, at: datetime) -> None:
-    """Note that the pages of documents are gone; those that were never saved are ignored."""
-    if document_ids:
-        await connection.execute(SQL["mark_documents_gone"], sorted(document_ids), at)
-
-
-async def reserve_fetch(connection: Connection, origin: str, *, within: float) -> float | None:
-    """Reserve the next request to an origin with a delay; returns the seconds to wait, None when it is too far off."""
-    wait: float | None = await connection.fetchval(SQL["reserve_fetch"], origin, timedelta(seconds=within))
-    return wait
-
-
-async def reserve_job_fetch(
-    connection: Connection, job_id: UUID, origin: str, *, delay: float, within: float
-) -> float | None:
-    """Reserve a job's next request to an origin; returns the seconds to wait, None when it is too far off."""
-    seconds = timedelta(seconds=delay), timedelta(seconds=within)
-    wait: float | None = await connection.fetchval(SQL["reserve_job_fetch"], job_id, origin, *seconds)
-    return wait
-
-
-async def hold_origin(
-    connection: Connection, origin: str, *, at_least: float, at_most: float, counts_at_once: bool
-) -> float:
-    """Send nothing more to an origin that is too busy, longer each time in a row; returns for how many seconds."""
-    arguments = origin, timedelta(seconds=at_least), int(counts_at_once), at_most
-    seconds: float | None = await connection.fetchval(SQL["hold_origin"], *arguments)
-    return max(0.0, seconds or 0.0)
-
-
-async def calm_origin(connection: Connection, origin: str) -> None:
-    """Note that an origin that was too busy answers again."""
-    await connection.execute(SQL["calm_origin"], origin)
-
-
-async def rest_slot(connection: Connection, lane: Lane, seconds: float) -> None:
-    """Leave the slot of a leased lane unclaimed for some time, once it is given back."""
-    await connection.execute(SQL["rest_slot"], lane.origin, lane.slot, lane.epoch, timedelta(seconds=seconds))
-
-
-async def get_robots(connection: Connection, origin: str) -> tuple[str, str | None] | None:
-    """The verdict and body of an origin's robots.txt while they are fresh."""
-    row = await connection.fetchrow(SQL["get_robots"], origin)
-    return (row["robots_verdict"], row["robots_body"]) if row else None
-
-
-async def set_robots(
-    connection: Connection, origin: str, *, verdict: str, body: str | None, ttl: float, delay: float
-) -> None:
-    """Remember an origin's robots.txt for `ttl` seconds, and the delay between requests that holds there."""
-    seconds = timedelta(seconds=ttl), timedelta(seconds=delay)
-    await connection.execute(SQL["set_robots"], origin, verdict, body, *seconds)
-
-
 async def lock_jobs(connection: Connection, job_ids: Collection[UUID]) -> list[CrawlJob]:
     """Lock jobs in the order of their ids."""
     return [
@@ -200,43 +120,6 @@ async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) ->
     if postponed:
         rows = [{**_fenced(retry.page), "delay": retry.delay} for retry in postponed]
         await connection.execute(SQL["retry_pages"], _json(rows))
-
-
-async def save_documents(connection: Connection, visits: Sequence[Visit], *, at: datetime) -> dict[UUID, Change]:
-    """Save the document of each visit that has one, and note it as its job's; returns what changed, by document id."""
-    of_pages = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
-    if not of_pages:
-        return {}
-    saved = {id_: (page, document) for page, document, id_ in of_pages if isinstance(document, DocumentContent)}
-    kept = {id_ for _, _, id_ in of_pages if id_ not in saved}
-    rows = [_saved(id_, page, document) for id_, (page, document) in saved.items()]
-    changes = await connection.fetch(SQL["save_documents"], _json(rows), at) if rows else []
-    if kept:
-        await connection.execute(SQL["keep_documents"], sorted(kept), at)
-    job_ids, document_ids = [page.lane.job_id for page, _, _ in of_pages], [id_ for _, _, id_ in of_pages]
-    await connection.execute(SQL["add_job_documents"], job_ids, document_ids)
-    unchanged = dict.fromkeys(kept, Change.UNCHANGED)
-    return unchanged | {row["document_id"]: Change(row["change"]) for row in changes}
-
-
-async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-    """The documents saved for a job after document `after`, by id."""
-    return [row["document_id"] for row in await connection.fetch(SQL["list_job_documents"], job_id, after, limit)]
-
-
-async def get_documents(
-    connection: Connection, document_ids: Sequence[UUID]
-) -> AsyncGenerator[tuple[int, StoredDocument]]:
-    """The stored ones of these documents in their order, each with its index, read as they are taken."""
-    async for row in connection.cursor(SQL["get_documents"], document_ids, prefetch=DOCUMENTS_READ_AHEAD):
-        fields = dict(row) | {"links": from_json(row["links"]), "metadata": from_json(row["metadata"])}
-        yield fields.pop("place") - 1, StoredDocument.model_validate(fields)
-
-
-async def get_html(connection: Connection, document_id: UUID) -> bytes | None:
-    """The compressed source of a document; None where it was not kept."""
-    html: bytes | None = await connection.fetchval(SQL["get_html"], document_id)
-    return html
 
 
 async def take_waiting(connection: Connection, job_id: UUID, limit: int) -> list[FoundPage]:
@@ -344,31 +227,11 @@ def _placed(position: int, page: FoundPage, host_concurrency: int) -> dict[str, 
     }
 
 
-def _saved(document_id: UUID, page: QueuedPage, document: DocumentContent) -> Mapping[str, object]:
-    return {
-        "document_id": document_id,
-        "url": page.url,
-        "title": document.title,
-        "content": document.content,
-        "links": document.links,
-        "nofollow": document.nofollow,
-        "content_hash": document.content_hash,
-        "status_code": document.status_code,
-        "content_type": document.content_type,
-        "etag": document.etag,
-        "last_modified": document.last_modified,
-        "description": document.description,
-        "language": document.language,
-        "metadata": document.metadata,
-        "html": None if document.html is None else b64encode(document.html).decode(),
-        "made_by": document.made_by,
-    }
-
-
 def _json(value: object) -> str:
     return to_json(value).decode()
 
 
 async def measure_frontier(connection: Connection) -> dict[str, int]:
-    """How many pages are still to be fetched, by state."""
-    return {row["state"]: row["pages"] for row in await connection.fetch(SQL["measure_frontier"])}
+    """How many pages are still to be fetched, by state: counted while they are few, else estimated from a sample."""
+    share: float = await connection.fetchval(SQL["frontier_sample"], COUNTED_PAGES, SAMPLED_BLOCKS)
+    return {row["state"]: row["pages"] for row in await connection.fetch(SQL["measure_frontier"], share)}

@@ -7,6 +7,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import ada_url
 
 MAX_LENGTH = 2048
+_SHORT = 300  # together; of these, many can be remembered
 _USERINFO = re.compile(r"//[^/?#\\]*@")
 _SECRET = re.compile(
     r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
@@ -40,10 +41,20 @@ def join(base: str, href: str) -> str | None:
     """Return the canonical URL of a link found on the page `base`, or None when it leads to no other page."""
     if href.startswith(_NOT_FETCHED):
         return None
+    if len(base) + len(href) <= _SHORT and ":" not in href and (href[:1].isalnum() or href.startswith(("/", "."))):
+        # Then only the folder of the page counts, and the pages in it mostly repeat each other's links.
+        return _joined_before(f"{base.partition('?')[0].rpartition('/')[0]}/", href)
+    return _joined(base, href)
+
+
+def _joined(base: str, href: str) -> str | None:
     try:
         return _without_secrets(ada_url.join_url(base, href))
     except ValueError:
         return None
+
+
+_joined_before = lru_cache(maxsize=20_000)(_joined)
 
 
 def without_tracking(url: str) -> str:
@@ -84,6 +95,7 @@ def page_id(job_id: UUID, url: str) -> UUID:
     return uuid5(job_id, url)
 
 
+@lru_cache(maxsize=20_000)
 def document_id(url: str) -> UUID:
     """Return the id of the document at a canonical URL: the same in every job."""
     return uuid5(NAMESPACE_URL, url)

@@ -13,9 +13,9 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 
-from crawler import store
+from crawler import documents
 from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
-from crawler.frontier import MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
+from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
 from crawler.isolation import IsolatedParser, ParsingFailedError
 from crawler.links import PageLinks
@@ -97,7 +97,7 @@ class Visitor:
 
     async def _kept(self, page: QueuedPage) -> Visit | Postponed:
         async with self.pool.acquire() as connection:
-            kept = await store.kept_document(connection, document_id(page.url))
+            kept = await documents.kept_document(connection, document_id(page.url))
         if kept is None:
             return Postponed(page, 0.0, "document_deleted")
         return Visit(page, Outcome.COMPLETED, status_code=HTTPStatus.NOT_MODIFIED, document=kept)
@@ -124,10 +124,11 @@ class Visitor:
                 return self._failed(page, result)
 
     async def _read_list(self, page: QueuedPage, fetched: Fetched) -> Visit:
-        entries = await asyncio.to_thread(read_list, fetched.body, page.url)
-        if entries is None:
+        found = await asyncio.to_thread(read_list, fetched.body, page.url)
+        if found is None:
             return Visit(page, Outcome.SKIPPED, "no_list", fetched.status)
-        return Visit(page, Outcome.SKIPPED, "list", fetched.status, listed=tuple(entries))
+        beyond = {BEYOND: found.beyond} if found.beyond else {}
+        return Visit(page, Outcome.SKIPPED, "list", fetched.status, listed=found.entries, skipped=beyond)
 
     def _failed(self, page: QueuedPage, failed: Failed) -> Visit | Postponed:
         delay = next_attempt(failed, page.attempts + 1, self.max_attempts, random.random())  # noqa: S311  # jitter
@@ -150,7 +151,8 @@ class Visitor:
             return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)
         nofollow = frozenset(found.urls) if rules.nofollow else found.nofollow if options.robots_tags else frozenset()
         if rules.noindex:
-            return Visit(page, Outcome.SKIPPED, "noindex", fetched.status, links=Links(found.urls, nofollow))
+            links = Links(found.urls, nofollow, found.beyond)
+            return Visit(page, Outcome.SKIPPED, "noindex", fetched.status, links=links)
         document = DocumentContent(
             title=parsed.title,
             content=parsed.content,
@@ -166,6 +168,7 @@ class Visitor:
             html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
             nofollow=tuple(nofollow),
             made_by=made_by(options),
+            links_beyond=found.beyond,
         )
         return Visit(page, Outcome.COMPLETED, status_code=fetched.status, document=document)
 

@@ -16,12 +16,14 @@ from uuid import UUID, uuid4
 from opentelemetry.trace import use_span
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.errors import is_transient
-from tallyho_process.traces import traceparent_of, tracer
+from tallyho_process.traces import is_on, traceparent_of, tracer
+from tallyho_process.waiting import first_of
 
 from crawler import jobs, metrics, store
+from crawler.commands import close_some
 from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
-from crawler.handlers import Work, claim, close_some, on_work
+from crawler.handlers import Work, claim, on_work
 from crawler.listing import add_listed
 from crawler.urls import redacted
 from crawler.visit import Visitor
@@ -178,6 +180,8 @@ class Worker:
 
     async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
         """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
+        if not is_on():
+            return await self._visit(page)
         attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": redacted(page.url)}
         span = tracer.start_span("crawl page", attributes=attributes, start_time=claimed_ns)
         with use_span(span, end_on_exit=True), tracer.start_as_current_span("visit page"):
@@ -245,13 +249,3 @@ class Worker:
         middle = len(work.visits) // 2
         await self._commit(Work(visits=work.visits[:middle]))
         await self._commit(Work(work.visits[middle:], work.postponed, work.served))
-
-
-async def first_of(*events: asyncio.Event, seconds: float) -> None:
-    """Wait until one of `events` is set, at most for `seconds`."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

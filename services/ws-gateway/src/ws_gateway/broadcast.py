@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter, call
 
-from ws_gateway.connection import Connection
+from ws_gateway.connection import Connection, Tally
 
 _is_closed = attrgetter("closed")
 
@@ -24,13 +24,19 @@ class Broadcast:
         self._unsent = [wire.transport.get_write_buffer_size for wire in wires]
         self._is_closing = [wire.transport.is_closing for wire in wires]
         self._sockets = [wire.ws for wire in wires]
+        self._tally = Tally()
+        for connection in self._connections:
+            connection.count_with(self._tally)
 
     def write(self, data: bytes, frames: int) -> list[Connection]:
         """Send frames that many are sent; returns those that have not taken enough of what was sent before."""
         if any(map(call, self._unsent)) or any(map(call, self._is_closing)) or any(map(_is_closed, self._sockets)):
             return [connection for connection in self._connections if not connection.write(data, frames)]
-        for connection, written in zip(self._connections, _written(self._fds, data), strict=True):
-            connection.sent(data, frames, written)
+        written = _written(self._fds, data)
+        self._tally.frames += frames
+        if written.count(len(data)) < len(written):
+            for connection, size in zip(self._connections, written, strict=True):
+                connection.finish(data, size)
         return []
 
 

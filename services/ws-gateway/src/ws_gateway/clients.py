@@ -105,10 +105,10 @@ Wake = Callable[[Pace, bool], None]
 
 
 class Together(Protocol):
-    """Those that follow every job for a client; see `crowds`."""
+    """Those that follow the same as a client; see `crowds`."""
 
     def leave(self, client: "Client") -> None:
-        """Before it is to be sent anything else."""
+        """Before it follows anything else."""
 
 
 class Interest:

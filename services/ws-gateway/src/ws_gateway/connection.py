@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from ws_gateway import frames, metrics
 from ws_gateway.clients import Client, Pace
 from ws_gateway.closing import EXPIRED, TOO_SLOW, Closing
-from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds, is_one_of_many
+from ws_gateway.crowds import FRAMES_AT_ONCE, Crowds
 from ws_gateway.hub import Hub
 from ws_gateway.keys import Key
 from ws_gateway.phases import TICK_SECONDS, Phases
@@ -39,6 +39,18 @@ class Wire(NamedTuple):
     ws: web.WebSocketResponse
 
 
+class Tally:
+    """How many frames were sent to many at once."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+
+_ALONE = Tally()
+
+
 class Connection:
     """Writes a client's frames past aiohttp, one write a flush.
 
@@ -60,6 +72,7 @@ class Connection:
         "_room",
         "_sent",
         "_stalled_since",
+        "_tally",
         "_transport",
         "_ws",
         "client",
@@ -90,6 +103,7 @@ class Connection:
         self._room: asyncio.Event | None = None
         self._ack_window: int | None = None
         self._acked = self._sent = 0
+        self._tally = _ALONE
         bound_unsent(transport)
         self._fd = _plain_socket(transport)
         self.client: Client = hub.join(self._wake, interval, legacy=legacy)
@@ -119,13 +133,14 @@ class Connection:
     def expect_acks(self, window: int) -> None:
         """From now on, be at most so many frames ahead of what the client has acknowledged."""
         self._ack_window = window
-        self._acked = self._sent
+        self._acked = self._frames
+        if self.client.crowd:
+            self.client.crowd.leave(self.client)
 
     def settle(self) -> None:
-        """The client has said nothing for a while, or that it follows every job: it is one of many, if that is all."""
+        """The client has said what it follows, or nothing for a while: it may be one of many."""
         self._hub.settle(self.client)
-        is_plain = self._fd is not None and self._ack_window is None
-        if is_plain and is_one_of_many(self.client) and not self._closing:
+        if self._fd is not None and self._ack_window is None and not self._closing:
             self._crowds.enter(self)
 
     def write(self, data: bytes, frames: int) -> bool:
@@ -141,18 +156,28 @@ class Connection:
                 written = os.write(self._fd, data)
             except OSError:  # full, or broken: the transport will notice, too
                 written = 0
-        self.sent(data, frames, written)
+        self._sent += frames
+        self.finish(data, written)
         return True
 
-    def sent(self, data: bytes, frames: int, written: int) -> None:
-        """So many bytes of these frames have been written to the socket; the rest is the transport's to send."""
-        self._sent += frames
+    @property
+    def _frames(self) -> int:
+        """How many frames it was sent."""
+        return self._sent + self._tally.frames
+
+    def count_with(self, tally: Tally) -> None:
+        """From now on frames are counted there, too: once for many connections, each of which would cost a touch."""
+        self._sent = self._frames - tally.frames
+        self._tally = tally
+
+    def finish(self, data: bytes, written: int) -> None:
+        """So many bytes have been written to the socket; the rest is the transport's to send."""
         if written != len(data):
             self._transport.write(data[written:])
 
     def acknowledge(self, received: int) -> bool:
         """The client has received so many frames; false if so many were never sent."""
-        if received > self._sent:
+        if received > self._frames:
             return False
         self._acked = max(self._acked, received)
         return True
@@ -197,7 +222,7 @@ class Connection:
             log.warning("client closed: it takes too little of what it follows")
             self.close(TOO_SLOW)
             return
-        room = FRAMES_AT_ONCE if self._ack_window is None else self._ack_window - (self._sent - self._acked)
+        room = FRAMES_AT_ONCE if self._ack_window is None else self._ack_window - (self._frames - self._acked)
         if room <= 0 or self._transport.get_write_buffer_size() > UNSENT_BYTES:
             self._wait_or_close(pace)
             return

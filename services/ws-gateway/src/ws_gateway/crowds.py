@@ -1,4 +1,4 @@
-"""Clients that follow every job and are up to date: sent the same bytes at the same moment, put together once.
+"""Clients that follow the same and are up to date: sent the same bytes at the same moment, put together once.
 
 What a delivery costs beyond its system call is touching what belongs to the client. A crowd has one set of states that
 wait, not one for each member. Whoever can't take a write falls behind, and follows alone until it has caught up.
@@ -6,9 +6,11 @@ wait, not one for each member. Whoever can't take a write falls behind, and foll
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
+from uuid import UUID
 
-from ws_gateway.clients import Client, Latest, Pace
+from ws_gateway.clients import Client, Interest, Latest, Pace
 from ws_gateway.hub import Hub
 from ws_gateway.metrics import FRAMES_SENT
 from ws_gateway.phases import TICK_SECONDS, Phase, Phases
@@ -33,10 +35,21 @@ MakeWriter = Callable[[Iterable[Any]], WriteToAll]
 
 
 class Crowd:
-    """The clients whose moment is `phase`."""
+    """The clients that follow one job, or every job (None), and whose moment is `phase`."""
 
-    def __init__(self, hub: Hub, phase: Phase, interval: float, make_writer: MakeWriter) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        job_id: UUID | None,
+        phase: Phase,
+        interval: float,
+        make_writer: MakeWriter,
+        *,
+        on_empty: Callable[[], object],
+    ) -> None:
         self._hub = hub
+        self._job_id = job_id
+        self._on_empty = on_empty
         self._phase = phase
         self._make_writer = make_writer
         self._write_to_all: WriteToAll | None = None  # none when members have come or gone
@@ -47,21 +60,32 @@ class Crowd:
     def enter(self, member: Member) -> None:
         """Let it in at the next moment at which there is nothing left that it alone is to be sent."""
         member.client.crowd = self
-        if member.client.everything:
-            member.client.everything.phase = self._phase
+        self._own_pace(member.client).phase = self._phase
         self._waiting[member.client] = member
-        self._hub.add_crowd(self._pace)
+        self._hub.watch(self._job_id, self._pace)
 
     def leave(self, client: Client) -> None:
         """What was still to be sent to all becomes the client's own."""
         client.crowd = None
         self._waiting.pop(client, None)
         if self._members.pop(client, None):
-            self._write_to_all = None
-            self._hub.follow_alone(client, self._pace.dirty.values())
+            self._follow_alone(client, self._pace.dirty.values())
         if not self._members and not self._waiting:
-            self._hub.remove_crowd(self._pace)
+            self._hub.unwatch(self._job_id, self._pace)
             self._pace.clear()
+            self._on_empty()
+
+    def _follow_alone(self, client: Client, missed: Iterable[Latest]) -> None:
+        self._write_to_all = None
+        self._hub.watch(self._job_id, follower := self._follower(client))
+        for latest in missed:
+            follower.offer(latest)
+
+    def _follower(self, client: Client) -> Client | Interest:
+        return client if self._job_id is None else client.interests[self._job_id]
+
+    def _own_pace(self, client: Client) -> Pace:
+        return client.everything if self._job_id is None and client.everything else client.default
 
     def _wake(self, pace: Pace, urgent: bool) -> None:  # noqa: FBT001  # a Wake
         if urgent:
@@ -86,34 +110,55 @@ class Crowd:
         behind = self._write_to_all(data, number)
         FRAMES_SENT.inc(number * (len(self._members) - len(behind)))
         for member in behind:
-            self._write_to_all = None
             self._waiting[member.client] = self._members.pop(member.client)
-            self._hub.follow_alone(member.client, [*states, *self._pace.dirty.values()])
+            self._follow_alone(member.client, [*states, *self._pace.dirty.values()])
 
     def _let_in(self) -> None:
         for client, member in list(self._waiting.items()):
-            if client.everything and client.everything.dirty:
-                member.flush(client.everything)  # which may end it
-            if client in self._waiting and client.everything and not client.everything.dirty:
+            pace = self._own_pace(client)
+            if pace.dirty:
+                member.flush(pace)  # which may end it
+            if client in self._waiting and not pace.dirty:
                 self._members[client] = self._waiting.pop(client)
                 self._write_to_all = None
-                self._hub.follow_together(client)
+                self._hub.unwatch(self._job_id, self._follower(client))
 
 
 class Crowds:
-    """One crowd for each moment of the interval, filled in turn."""
+    """Crowds for what is followed: one for each moment of the interval, filled in turn."""
 
     def __init__(self, hub: Hub, phases: Phases, interval: float, make_writer: MakeWriter) -> None:
-        self._crowds = [Crowd(hub, phase, interval, make_writer) for phase in phases.all(interval)]
+        self._hub = hub
+        self._interval = interval
+        self._make_writer = make_writer
+        self._phases = phases.all(interval)
+        self._crowds: dict[tuple[UUID | None, int], Crowd] = {}
         self._next = 0
 
     def enter(self, member: Member) -> None:
-        """Let a client that follows every job and nothing else into one of them."""
-        self._next = (self._next + 1) % len(self._crowds)
-        self._crowds[self._next].enter(member)
+        """Let a client in that follows just what others may follow, every job or one, at the usual pace."""
+        client = member.client
+        job_id = next(iter(client.interests), None)
+        if client.crowd or client.default.interval != self._interval or not self._is_common(client, job_id):
+            return
+        self._next = (self._next + 1) % len(self._phases)
+        key = job_id, self._next
+        if key not in self._crowds:
+            self._crowds[key] = Crowd(
+                self._hub,
+                job_id,
+                self._phases[self._next],
+                self._interval,
+                self._make_writer,
+                on_empty=partial(self._crowds.pop, key),
+            )
+        self._crowds[key].enter(member)
 
-
-def is_one_of_many(client: Client) -> bool:
-    """Whether a client wants just what all others want, at the usual pace."""
-    pace = client.everything
-    return pace is not None and pace.interval == client.default.interval and not (client.floors or client.interests)
+    def _is_common(self, client: Client, job_id: UUID | None) -> bool:
+        pace = client.everything
+        if job_id is None:
+            return pace is not None and pace.interval == self._interval and not (pace.is_held or client.floors)
+        interest, known = client.interests[job_id], self._hub.newest(job_id)
+        is_alone = pace is None and len(client.interests) == 1
+        is_plain = interest.answered and interest.pace is client.default
+        return is_alone and is_plain and known is not None and known.revision >= interest.revision

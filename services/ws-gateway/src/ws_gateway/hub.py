@@ -24,7 +24,7 @@ def state_of(job: Job) -> JobState:
 
 
 class Follower(Protocol):
-    """Whoever wants to hear of one job."""
+    """Whoever wants to hear of one job, or of all."""
 
     def offer(self, latest: Latest) -> None:
         """Called with each newer state; must not block, nor change who follows."""
@@ -40,8 +40,7 @@ class Hub:
         self.on_interest = on_interest
         self._live: dict[UUID, Latest] = {}
         self._finished: dict[UUID, Latest] = {}
-        self._everything: set[Client] = set()
-        self._crowds: set[Pace] = set()
+        self._everything: set[Follower] = set()
         self._legacy: set[Client] = set()
         self._wide: set[Client] = set()
         self._watchers: dict[UUID, set[Follower]] = {}
@@ -98,10 +97,8 @@ class Hub:
         if known and known.revision >= state.revision:
             return False
         self._tell_watchers(latest := self._remember(state, on_taken))
-        for crowd in self._crowds:
-            crowd.offer(latest)
-        for client in self._everything:
-            client.offer(latest)
+        for follower in self._everything:
+            follower.offer(latest)
         if self._legacy and known and known.state.status is not state.status:
             self.tell_legacy(frames.status_change(known.state, state))
         return True
@@ -148,7 +145,9 @@ class Hub:
 
     def unsubscribe(self, client: Client, job_id: UUID) -> None:
         """Send this job to the client no longer. One that has subscribed to nothing goes on with every job."""
-        if interest := client.interests.pop(job_id, None):
+        if interest := client.interests.get(job_id):
+            _leave_crowd(client)
+            del client.interests[job_id]
             interest.pace.dirty.pop(job_id, None)
             self.unwatch(job_id, interest)
 
@@ -179,6 +178,12 @@ class Hub:
         held = [known for job_id in client.floors if (known := self._finished.get(job_id))]
         for latest in [*self._live.values(), *held]:
             client.offer(latest)
+        # What is known by now can only become newer, and what is not known is gone.
+        client.floors = {
+            job_id: revision
+            for job_id, revision in client.floors.items()
+            if (known := self.newest(job_id)) and known.revision < revision
+        }
         pace.release()
 
     def unsubscribe_all(self, client: Client) -> None:
@@ -196,33 +201,21 @@ class Hub:
         self._everything.discard(client)
         self._wide.discard(client)
 
-    def add_crowd(self, pace: Pace) -> None:
-        """Have every newer state sent at this pace, for as many clients as there are."""
-        self._crowds.add(pace)
-
-    def remove_crowd(self, pace: Pace) -> None:
-        """No longer."""
-        self._crowds.discard(pace)
-
-    def follow_together(self, client: Client) -> None:
-        """A crowd follows every job for the client from now on."""
-        self._everything.discard(client)
-
-    def follow_alone(self, client: Client, missed: Iterable[Latest]) -> None:
-        """The client follows every job by itself again, beginning with what it was not sent."""
-        self._everything.add(client)
-        for latest in missed:
-            client.offer(latest)
-
-    def watch(self, job_id: UUID, follower: Follower) -> None:
-        """Tell a follower of every newer state of one job."""
+    def watch(self, job_id: UUID | None, follower: Follower) -> None:
+        """Tell a follower of every newer state of one job, or of every job."""
+        if job_id is None:
+            self._everything.add(follower)
+            return
         if job_id not in self._watchers:
             self._watchers[job_id] = set()
             self.on_interest()
         self._watchers[job_id].add(follower)
 
-    def unwatch(self, job_id: UUID, follower: Follower) -> None:
+    def unwatch(self, job_id: UUID | None, follower: Follower) -> None:
         """Tell it no longer."""
+        if job_id is None:
+            self._everything.discard(follower)
+            return
         watchers = self._watchers.get(job_id, set())
         watchers.discard(follower)
         if not watchers and self._watchers.pop(job_id, None) is not None:

@@ -58,7 +58,8 @@ async def ledger_of(ask: Ask, job: UUID) -> JobLedger:
     summary: JobSummary = await ask(JobSummaryQuery(job_id=job))
     counted: UrlsCounted = await ask(UrlsCount(job_id=job))
     pages = [UrlsByReason(state=row.state, reason=row.reason, urls=row.pages) for row in summary.pages]
-    return JobLedger(job_id=job, urls_met=counted.urls_met, entries=(*pages, *counted.skipped))
+    entries = (*pages, *counted.skipped)
+    return JobLedger(job_id=job, urls_met=counted.urls_met, entries=entries, beyond=counted.beyond)
 
 
 async def list_urls(request: web.Request) -> web.Response:

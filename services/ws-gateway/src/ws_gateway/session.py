@@ -134,7 +134,9 @@ class Session:
         hub.subscribe(client, job_id, wanted.revision, _seconds(wanted.interval_ms))
         await self._deps.hear(Stream.PROGRESS, job_id)
         job: Job = await self._deps.ask(JobGet(job_id=job_id))
-        return hub.answer(client, state_of(job))
+        answer = hub.answer(client, state_of(job))
+        self._connection.settle()
+        return answer
 
     async def _documents(self, wanted: ToSubscribe, job_id: UUID) -> Subscribed:
         hub = self._deps.hub

@@ -63,79 +63,6 @@ CROSS JOIN LATERAL (
 ) AS queue
 ORDER BY queue.job_id, queue.origin, queue.slot, depth, seq
 
--- name: known_documents
--- What tells whether documents are still as they were saved, of those of $1 that were.
-SELECT document_id, etag, last_modified, made_by FROM documents WHERE document_id = ANY($1::uuid[])
-
--- name: kept_document
--- What an unchanged document says again, without its content.
-SELECT title, content_hash, links, nofollow FROM documents WHERE document_id = $1
-
--- name: hold_documents
--- Keep documents from being deleted before this transaction ends. Returns those that exist.
-SELECT document_id FROM documents WHERE document_id = ANY($1::uuid[]) ORDER BY document_id FOR KEY SHARE
-
--- name: keep_documents
--- Note that documents are unchanged, and so not gone.
-UPDATE documents SET saved_at = $2, gone_at = NULL WHERE document_id = ANY($1::uuid[])
-
--- name: mark_documents_gone
--- Note that there are no such pages any more; the documents stay.
-UPDATE documents SET gone_at = coalesce(gone_at, $2) WHERE document_id = ANY($1::uuid[])
-
--- name: reserve_fetch
--- Reserve the next time at which a request may be sent to an origin with a delay, unless it is more than $2 away.
--- Returns the seconds to wait; no row when it is too far.
-UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now()) + delay
-WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
-RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
-
--- name: reserve_job_fetch
--- Reserve the next time at which a job with a delay of its own may send a request to an origin, unless it is more than $4
--- away. Returns the seconds to wait; no row when it is too far.
-INSERT INTO paces (job_id, origin, next_fetch_at) VALUES ($1, $2, now() + $3::interval)
-ON CONFLICT (job_id, origin) DO UPDATE SET next_fetch_at = greatest(paces.next_fetch_at, now()) + $3::interval
-WHERE paces.next_fetch_at <= now() + $4::interval
-RETURNING greatest(0, extract(epoch FROM next_fetch_at - $3::interval - now()))::float8 AS wait
-
--- name: hold_origin
--- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
--- counts if $3 is 1, and $4 seconds are the most. What it answers while it is left alone counts once. Returns for how
--- many seconds it is left alone.
-WITH known AS (
-    SELECT origin, busy_until > now() AS is_held, CASE
-        WHEN busy_until > now() OR refusals + $3::int = 0 THEN 0
-        ELSE least(2.0 ^ (refusals + $3::int - 1), $4::float8)
-    END AS seconds
-    FROM origins WHERE origin = $1 FOR UPDATE
-), held AS (
-    SELECT origin, is_held, now() + greatest($2::interval, seconds * interval '1 second') AS until FROM known
-)
-UPDATE origins SET
-    refusals = least(CASE WHEN is_held THEN refusals ELSE refusals + 1 END, 20),
-    busy_until = greatest(busy_until, until), next_fetch_at = greatest(next_fetch_at, until)
-FROM held WHERE origins.origin = held.origin
-RETURNING extract(epoch FROM busy_until - now())::float8
-
--- name: calm_origin
--- An origin that was too busy answers again.
-UPDATE origins SET refusals = 0 WHERE origin = $1 AND refusals > 0 AND busy_until <= now()
-
--- name: rest_slot
--- Leave a slot unclaimed for $4 after a page that took long, if it is still leased under the same epoch.
-UPDATE slots SET rests_until = now() + $4::interval WHERE origin = $1 AND slot = $2 AND epoch = $3
-
--- name: get_robots
--- What is known of an origin's robots.txt, while it is fresh.
-SELECT robots_verdict, robots_body FROM origins
-WHERE origin = $1 AND robots_expires_at > now() AND robots_verdict IS NOT NULL
-
--- name: set_robots
--- Remember an origin's robots.txt for $4, and the delay it asks for.
-UPDATE origins
-SET robots_verdict = $2, robots_body = $3, robots_expires_at = now() + $4::interval, delay = $5::interval
-WHERE origin = $1
-
 -- name: lock_jobs
 -- Lock jobs in the order of their ids, before anything of theirs is touched.
 SELECT job_id, status, options, sites, admitted, pages, level, saved, closing, waits, retry_of, retry_after FROM jobs
@@ -162,58 +89,6 @@ FROM jsonb_to_recordset($1::jsonb) AS page (
 WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
     AND queue.depth = page.depth AND queue.seq = page.seq
     AND slots.origin = page.origin AND slots.slot = page.slot AND slots.epoch = page.epoch
-
--- name: save_documents
--- Insert documents or update them in place. Returns for each whether it is new, and whether its content changed.
-INSERT INTO documents AS known (
-    document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    description, language, metadata, html, made_by, created_at, saved_at
-)
-SELECT
-    document_id, url, title, content, links, nofollow, content_hash, status_code, content_type, etag, last_modified,
-    description, language, metadata, decode(html, 'base64'), made_by, $2, $2
-FROM jsonb_to_recordset($1::jsonb) AS document (
-    document_id uuid, url text, title text, content text, links jsonb, nofollow jsonb, content_hash text,
-    status_code int, content_type text, etag text, last_modified text, description text, language text,
-    metadata jsonb, html text, made_by text
-)
-ORDER BY document_id
-ON CONFLICT (document_id) DO UPDATE SET
-    title = excluded.title, content = excluded.content, links = excluded.links,
-    nofollow = excluded.nofollow, made_by = excluded.made_by, gone_at = NULL,
-    content_hash = excluded.content_hash, previous_hash = known.content_hash, status_code = excluded.status_code,
-    content_type = excluded.content_type, etag = excluded.etag, last_modified = excluded.last_modified,
-    description = excluded.description, language = excluded.language, metadata = excluded.metadata,
-    html = excluded.html, saved_at = excluded.saved_at
-RETURNING
-    document_id,
-    CASE
-        WHEN xmax = 0 THEN 'created' WHEN previous_hash = content_hash THEN 'unchanged' ELSE 'updated'
-    END AS change
-
--- name: add_job_documents
--- Note which documents belong to which job.
-INSERT INTO job_documents (job_id, document_id)
-SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, document_id) ORDER BY 1, 2
-ON CONFLICT DO NOTHING
-
--- name: list_job_documents
--- The documents saved for a job after document $2 (from the first when null), by id.
-SELECT document_id FROM job_documents
-WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_id LIMIT $3
-
--- name: get_documents
--- The stored ones of the documents $1, in that order; place 1 is the first of $1. Sorted before what is large is read.
-SELECT
-    asked.place, documents.document_id, url, title, content, links, content_hash, status_code, content_type, etag,
-    last_modified, description, language, metadata, created_at, saved_at, gone_at
-FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (document_id, place)
-JOIN documents USING (document_id)
-ORDER BY asked.place
-
--- name: get_html
--- The compressed source of a document; null where no job wanted it kept.
-SELECT html FROM documents WHERE document_id = $1
 
 -- name: take_waiting
 -- Take the first $2 URLs of a job that wait for a place in its budget: they become pages.
@@ -250,7 +125,7 @@ SELECT DISTINCT origin, slot FROM unnest($1::text[], $2::smallint[]) AS lane (or
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_pages
--- Add pages to the queue and make their lanes due.
+-- Add pages to the queue and make their lanes due. Most are, and are left as they are: a lane has many pages.
 WITH added AS (
     INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, is_list)
     SELECT job_id, origin, slot, depth, page_id, url, redirects, is_list
@@ -262,7 +137,7 @@ WITH added AS (
 )
 INSERT INTO lanes (job_id, origin, slot, due_at)
 SELECT DISTINCT job_id, origin, slot, now() FROM added ORDER BY job_id, origin, slot
-ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = least(lanes.due_at, excluded.due_at)
+ON CONFLICT (job_id, origin, slot) DO UPDATE SET due_at = excluded.due_at WHERE lanes.due_at > excluded.due_at
 
 -- name: lift_pages
 -- Move queued pages up to the lesser depth at which they were found again, and make their lanes due.
@@ -296,11 +171,16 @@ UPDATE lanes SET due_at = now() WHERE job_id = $1
 -- After pages were closed or put back: drop the lanes that are empty, and say when the others are due. The jobs are
 -- locked.
 WITH settled AS (
-    SELECT lane.job_id, lane.origin, lane.slot, (
+    -- The first page that is due tells it; a lane can have half a million, which are all looked at only if none is.
+    SELECT lane.job_id, lane.origin, lane.slot, CASE WHEN EXISTS (
+        SELECT FROM queue
+        WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
+            AND (jobs.level IS NULL OR queue.depth <= jobs.level) AND queue.not_before <= now()
+    ) THEN now() ELSE (
         SELECT min(not_before) FROM queue
         WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
             AND (jobs.level IS NULL OR queue.depth <= jobs.level)
-    ) AS first, EXISTS (
+    ) END AS first, EXISTS (
         SELECT FROM queue
         WHERE queue.job_id = lane.job_id AND queue.origin = lane.origin AND queue.slot = lane.slot
     ) AS has_pages
@@ -325,9 +205,16 @@ UPDATE slots SET owner = NULL
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS held (origin, slot, epoch)
 WHERE slots.origin = held.origin AND slots.slot = held.slot AND slots.epoch = held.epoch
 
+-- name: frontier_sample
+-- What share of the queue is to be read to measure it, in percent: all of it up to $1 pages, else about $2 blocks.
+SELECT CASE
+    WHEN (SELECT count(*) FROM (SELECT FROM queue LIMIT $1::int + 1) AS first) <= $1::int THEN 100
+    ELSE least(100, 100.0 * $2::int * current_setting('block_size')::int / pg_relation_size('queue'))
+END::real
+
 -- name: measure_frontier
--- How many pages are still to be fetched. One row is a state: held (the job is paused), leased (a living worker has
--- their slot), later (not yet their time, or not their level's turn), due.
+-- How many pages are still to be fetched, as a sample of $1 percent of the blocks tells. One row is a state: held (the job
+-- is paused), leased (a living worker has their slot), later (not yet their time, or not their level's turn), due.
 SELECT
     CASE
         WHEN jobs.status <> 'running' OR jobs.closing THEN 'held'
@@ -335,6 +222,6 @@ SELECT
         WHEN queue.not_before > now() OR queue.depth > jobs.level THEN 'later'
         ELSE 'due'
     END AS state,
-    count(*) AS pages
-FROM queue JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
+    round(count(*) * 100 / $1::real)::bigint AS pages
+FROM queue TABLESAMPLE SYSTEM ($1::real) JOIN jobs USING (job_id) LEFT JOIN slots USING (origin, slot)
 GROUP BY 1

@@ -13,9 +13,16 @@ ORDER BY job_id, page_id
 ON CONFLICT (job_id, page_id) DO UPDATE SET reason = excluded.reason, url = excluded.url, depth = excluded.depth
 WHERE known.reason IS NOT NULL
 
+-- name: note_beyond
+-- Add to the links and entries of locked jobs that were not looked at.
+UPDATE jobs SET beyond = jobs.beyond + more.beyond
+FROM unnest($1::uuid[], $2::bigint[]) AS more (job_id, beyond) WHERE jobs.job_id = more.job_id
+
 -- name: count_urls
--- How many URLs a job has met.
-SELECT count(*) FROM seen WHERE job_id = $1
+-- How many URLs a job has met, and how many more links and entries were not looked at.
+SELECT
+    (SELECT count(*) FROM seen WHERE job_id = $1) AS met,
+    coalesce((SELECT beyond FROM jobs WHERE job_id = $1), 0) AS beyond
 
 -- name: count_skipped
 -- How many URLs of a job are no pages, by reason.

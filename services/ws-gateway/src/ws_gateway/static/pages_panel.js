@@ -48,7 +48,8 @@ export class PagesPanel {
 
   showLedger(ledger) {
     this.#ledger = ledger;
-    setText(byId("urls-met"), `of ${counted(ledger.urls_met, "URL")} met`);
+    const beyond = ledger.beyond ? `, ${number(ledger.beyond)} more not looked at` : "";
+    setText(byId("urls-met"), `of ${counted(ledger.urls_met, "URL")} met${beyond}`);
     if (this.#state) this.#drawGroups();
   }
 

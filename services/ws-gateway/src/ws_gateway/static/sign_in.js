@@ -18,6 +18,7 @@ export class SignIn {
       this.#keep(byId("key").value.trim());
       byId("key").value = "";
       this.dialog.close();
+      this.ask = () => {}; // the page is loaded anew; what is refused until then was asked with the key before
       onKey(storedKey());
     });
     byId("sign-out").addEventListener("click", () => {

@@ -1,0 +1,62 @@
+"""The elements of a page that tell something, found in one walk through its tree: walking is what costs. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+Attributes = Mapping[str, str | None]
+
+_NOT_CONTENT = frozenset((
+    "script", "style", "noscript", "noembed", "noframes", "template", "svg", "iframe", "nav", "footer", "aside",
+))  # fmt: skip
+# Images (`src`, `srcset`), scripts and style sheets are no documents, so they are no links either.
+_LINKING = {"a": "href", "area": "href", "frame": "src", "iframe": "src"}
+_MAIN = "main,[role=main]"
+_SOUGHT = ",".join(
+    (_MAIN, *sorted(_NOT_CONTENT), "base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
+)
+
+
+@dataclass(slots=True)
+class Elements:
+    """What was found, each kind in document order. `metas` are those with content, with their attributes."""
+
+    page: LexborHTMLParser
+    linking: list[Attributes] = field(default_factory=list)
+    bases: list[Attributes] = field(default_factory=list)
+    relations: list[Attributes] = field(default_factory=list)
+    metas: list[tuple[LexborNode, Attributes]] = field(default_factory=list)
+    json_ld: list[LexborNode] = field(default_factory=list)
+    not_content: list[LexborNode] = field(default_factory=list)
+    has_main: bool = False
+
+    @classmethod
+    def of(cls, page: LexborHTMLParser) -> Self:
+        """Look for them."""
+        found = cls(page)
+        # With :is(), an element that several of these match is found once.
+        for node in page.css(f":is({_SOUGHT})"):
+            tag, attributes = node.tag, node.attributes
+            if tag in _LINKING and _LINKING[tag] in attributes:
+                found.linking.append(attributes)
+            elif tag == "meta":
+                found.metas.append((node, attributes))
+            elif tag == "link":
+                found.relations.append(attributes)
+            elif tag == "base":
+                found.bases.append(attributes)
+            elif tag == "script" and (attributes.get("type") or "").lower() == "application/ld+json":
+                found.json_ld.append(node)
+            if tag in _NOT_CONTENT:
+                found.not_content.append(node)
+            elif tag == "main" or attributes.get("role") == "main":
+                found.has_main = True
+        return found
+
+    def main(self) -> LexborNode | None:
+        """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
+        for node in self.not_content:
+            node.decompose()
+        return self.page.css_first(_MAIN) if self.has_main else None
