@@ -76,7 +76,7 @@ class Writer:
         whole = self._folder / "whole.parquet"
         with pq.ParquetWriter(whole, SCHEMA, compression="zstd") as writer:
             for number in range(self._parts):
-                writer.write_table(pq.read_table(self._part(number), schema=SCHEMA))
+                writer.write_table(pq.read_table(self._part(number), schema=SCHEMA, use_threads=False))
         whole.replace(finished)
         shutil.rmtree(self._folder)
 
