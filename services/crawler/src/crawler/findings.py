@@ -99,9 +99,9 @@ def _candidates(
     nofollow = visit.found.nofollow
     for link in visit.found.urls:
         url = urls.without_tracking(link) if options.drop_tracking else link
-        # Two links can be one URL without what tracks: it is followed if one of them is.
         if url == visit.page.url or (job_id, url) in known:
             continue
+        # Two links can be one URL without what tracks: it is followed if one of them is.
         if url not in found or found[url][1] is not None:
             rule = LINK if options.sitemap == "only" else NOFOLLOW if link in nofollow else None
             found[url] = FoundPage(job_id, urls.page_id(job_id, url), url, depth), rule
