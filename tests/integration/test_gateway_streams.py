@@ -25,7 +25,7 @@ from tallyho_messaging.topology import TRACKER_COMMANDS
 from tallyho_messaging.wire import event_of
 from tallyho_postgres.pool import Pool
 from tracking import Tracker, made_up_crawl, saved, spawned, started
-from ws_gateway import bindings
+from ws_gateway import bindings, sockets
 from ws_gateway.deps import DEPS
 
 PAGES = 800
@@ -46,7 +46,9 @@ async def tracker(amqp: Amqp, tracker_pool: Pool) -> AsyncIterator[Tracker]:
 
 
 @pytest.fixture
-async def gateways(gateway_amqp_url: str) -> AsyncIterator[list[Gateway]]:
+async def gateways(gateway_amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Gateway]]:
+    # On a busy machine a client would be taken for one that follows every job, before it has subscribed.
+    monkeypatch.setattr(sockets, "SILENCE_SECONDS", 3600.0)
     async with running_gateway(gateway_amqp_url) as one, running_gateway(gateway_amqp_url) as other:
         yield [one, other]
 
