@@ -49,7 +49,8 @@ def _known(value: Any, schema: Any, root: Any) -> Any:
     return value
 
 
-def _translated(body: bytes, release: str) -> bytes:
+def translated(body: bytes, release: str) -> bytes:
+    """A message, one event or a batch, as that release would write it."""
     translate = {"newer": as_newer, "first": as_first}[release]
     message = json.loads(body)
     return json.dumps(
@@ -63,7 +64,7 @@ def _speak(release: str) -> None:
     async def publish_translated(
         self: Publisher, exchange: str, routing_key: str, message: aio_pika.Message, **named: Any
     ) -> None:
-        message.body = _translated(message.body, release)
+        message.body = translated(message.body, release)
         await publish(self, exchange, routing_key, message, **named)
 
     setattr(Publisher, "publish", publish_translated)  # noqa: B010  # mypy would not have it assigned

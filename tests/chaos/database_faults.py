@@ -7,6 +7,7 @@ import asyncpg
 from chaos.stage import DISK_FULL, Stage
 
 HOLD_SECONDS = 3.0
+RECOVERY_SECONDS = 60.0
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1"
 
 
@@ -50,9 +51,10 @@ async def disk_full(stage: Stage, _: Random) -> None:
 
 async def _recovered(stage: Stage) -> None:
     """Wait until the server takes connections: it answers before it has replayed its log."""
-    while True:
-        try:
-            async with stage.sql():
-                return
-        except (OSError, asyncpg.PostgresError):
-            await asyncio.sleep(0.1)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                async with stage.sql():
+                    return
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.1)

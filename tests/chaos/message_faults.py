@@ -58,8 +58,8 @@ async def newer_release(stage: Stage, rng: Random) -> None:
 
 
 async def older_release(stage: Stage, rng: Random) -> None:
-    """Let a service write for a while as an earlier release: without the optional fields."""
-    await _speak(stage, rng, "older")
+    """Let a service write for a while as the first release did: without what came later."""
+    await _speak(stage, rng, "first")
 
 
 async def _speak(stage: Stage, rng: Random, release: str) -> None:

@@ -1,7 +1,7 @@
 """How the suite tells a running service what to do to itself: one order at a time, in a file of the service's own.
 
 `kill POINT N` ends the process with SIGKILL at the Nth passage of a point, `freeze POINT N` stops it there; with
-`speak newer` and `speak older` it writes its messages as another release would.
+`speak newer` and `speak first` it writes its messages as another release would.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class OrderBook:
             raise OrderNotCarriedOut(f"{service} came to no {what} within {within:g} s") from None
 
     def speak(self, service: str, release: str) -> None:
-        """Let `service` write its messages as a `newer` or an `older` release would, until told otherwise."""
+        """Let `service` write its messages as a `newer` or the `first` release would, until told otherwise."""
         self._write(service, f"speak {release}")
 
     def cancel(self, service: str) -> None:
@@ -81,7 +81,7 @@ class Obedience:
 
     @property
     def release(self) -> str:
-        """As which release to write messages: `newer`, `older`, or none of them."""
+        """As which release to write messages: `newer`, `first`, or as itself."""
         match self._read():
             case ["speak", release, _]:
                 return release

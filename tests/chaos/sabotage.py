@@ -11,12 +11,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 from asyncpg.pool import Pool
 from asyncpg.protocol import Protocol
 from asyncpg.transaction import Transaction
-from chaos import releases
 from chaos.mutants import MUTANTS
 from chaos.orders import Obedience
+from other_release import translated
 from tallyho_messaging import consumer, requests
 from tallyho_messaging.publisher import Publisher
 from tallyho_postgres import outbox
@@ -79,14 +80,17 @@ def put_point_after_prepare(obedience: Obedience) -> None:
 
 def speak_as_told(obedience: Obedience) -> None:
     """Let the process write its messages as the release that it is told to be."""
-    publish: Callable[..., Awaitable[None]] = Publisher.publish_events
+    publish: Callable[..., Awaitable[None]] = Publisher.publish
 
     @wraps(publish)
-    async def publish_events(self: Publisher, *arguments: Any, **named: Any) -> None:
-        *address, bodies = arguments
-        await publish(self, *address, [releases.translate(body, obedience.release) for body in bodies], **named)
+    async def publish_translated(
+        self: Publisher, exchange: str, routing_key: str, message: aio_pika.Message, **named: Any
+    ) -> None:
+        if release := obedience.release:
+            message.body = translated(message.body, release)
+        await publish(self, exchange, routing_key, message, **named)
 
-    setattr(Publisher, "publish_events", publish_events)  # noqa: B010  # mypy would not have it assigned
+    setattr(Publisher, "publish", publish_translated)  # noqa: B010  # mypy would not have it assigned
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from tallyho_backing_services.servers import PrivateServer
 
 TESTS = Path(__file__).parents[1]
 LEASE_SECONDS = 2.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 28.0  # a process gives up draining after 25
 
 DISK_FULL = 53100  # the key of an advisory lock: while it is held, the services' tables take no more rows
@@ -121,8 +122,9 @@ class Stage:
     async def until_ready(self) -> None:
         """Wait until every service has said that it is ready."""
         for service in self.system.services.values():
-            while not service.running:
-                await asyncio.sleep(0.05)  # until its keeper has started it
+            async with asyncio.timeout(READY_SECONDS):
+                while not service.running:
+                    await asyncio.sleep(0.05)  # until its keeper has started it
             await asyncio.to_thread(service.await_ready)
 
 
