@@ -3,8 +3,9 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -29,9 +30,23 @@ class Balancer:
     """What stands before the gateways: it sends nobody to one that is being taken away."""
 
     serving: list[str]
+    on_the_way: Counter[str] = field(default_factory=Counter)
 
-    def pick(self) -> str:
-        return random.choice(self.serving)
+    @contextmanager
+    def pick(self) -> Iterator[str]:
+        """Where to connect to, in this block."""
+        url = random.choice(self.serving)
+        self.on_the_way[url] += 1
+        try:
+            yield url
+        finally:
+            self.on_the_way[url] -= 1
+
+    async def take_away(self, url: str) -> None:
+        """Send nobody there any more; returns when those who were sent have arrived: a preStop waits so long."""
+        self.serving.remove(url)
+        while self.on_the_way[url]:
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -58,7 +73,7 @@ async def roll(system: System, balancer: Balancer, service: str) -> None:
         if not name.startswith(service):
             continue
         if url := urls.get(name):
-            balancer.serving.remove(url)
+            await balancer.take_away(url)
         await asyncio.to_thread(replica.stop)
         replica.start()
         await asyncio.to_thread(replica.await_ready)
@@ -71,7 +86,9 @@ async def watch(balancer: Balancer, job_id: UUID, seen: Seen) -> None:
     closed_at: float | None = None
     async with aiohttp.ClientSession() as session:
         while True:
-            async with session.ws_connect(f"{balancer.pick()}/v1/ws") as ws:
+            with balancer.pick() as url:
+                connected = await session.ws_connect(f"{url}/v1/ws")
+            async with connected as ws:
                 await ws.send_json({"type": "subscribe", "payload": {"job_id": str(job_id)}})
                 while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:
                     frame = json.loads(message.data)
@@ -91,7 +108,9 @@ async def ask(balancer: Balancer, job_id: UUID, seen: Seen) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         while True:
             for path in ("", "/documents", "/pages"):
-                async with session.get(f"{balancer.pick()}/v1/jobs/{job_id}{path}") as response:
+                with balancer.pick() as url:
+                    response = await session.get(f"{url}/v1/jobs/{job_id}{path}")
+                async with response:
                     await response.read()
                     seen.answers[response.status] = seen.answers.get(response.status, 0) + 1
                     if response.status != 200 and "Retry-After" not in response.headers:
