@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
@@ -28,6 +29,7 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 28.0  # a process gives up draining after 25
 
 DISK_FULL = 53100  # the key of an advisory lock: while it is held, the services' tables take no more rows
+_ERROR = re.compile(r"\w(Error|Exception)\b")
 TABLES = ("crawler.documents", "crawler.outbox", "job_tracker.job_documents", "job_tracker.pages")
 DISK_FULL_TRIGGERS = f"""
 CREATE FUNCTION public.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -182,13 +184,14 @@ def _keep(stage: Stage, service: Service, closing: threading.Event) -> None:
         if closing.is_set():
             return
         if code != -signal.SIGKILL and service.pid not in stage.asked_to_end:
-            stage.exits.append(f"{service.name} ended with exit code {code}: {_last_line(service.log)}")
+            stage.exits.append(f"{service.name} ended with exit code {code}: {_last_error(service.log)}")
         service.start()
 
 
-def _last_line(log: Path) -> str:
+def _last_error(log: Path) -> str:
+    """The last line of a log that names an error; of a group of errors the last line of all is a frame."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1][:200] if lines else ""
+    return next((line for line in reversed(lines) if _ERROR.search(line)), "")[:300]
 
 
 @asynccontextmanager
