@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from typing import Any
-from urllib.parse import urlsplit
 
 from tallyho_messaging.dead_letter_queue import (
     MOST_HELD,
@@ -21,6 +20,7 @@ from tallyho_messaging.dead_letter_queue import (
 from tallyho_messaging.dead_letters import read_letter
 
 from tallyho.terminal import printable
+from tallyho.values import is_address
 
 DONE, UNSUCCESSFUL, UNREACHABLE = 0, 1, 3
 ONE_ID = "the id that `list` shows"
@@ -53,12 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def amqp_url(text: str) -> str:
     """The text, when it is an address that a broker can have."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_address(text, "amqp", "amqps"):
         # What was given is not repeated: it may hold a password.
         raise argparse.ArgumentTypeError("that is no address like amqp://user:password@host:5672/")
     return text

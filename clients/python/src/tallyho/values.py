@@ -38,13 +38,17 @@ def seconds_or_none(text: str) -> float | None:
     return seconds
 
 
-def gateway_url(text: str) -> str:
-    """The text, when it is an address that a gateway can have."""
+def is_address(text: str, *schemes: str) -> bool:
+    """Whether it is a URL of one of these schemes, with a host that can be connected to."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
+        return False
+
+
+def gateway_url(text: str) -> str:
+    """The text, when it is an address that a gateway can have."""
+    if not is_address(text, "http", "https"):
         raise argparse.ArgumentTypeError(f"{text!r} is no address like {DEFAULT_URL}")
     return text
