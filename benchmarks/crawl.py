@@ -45,6 +45,7 @@ def scrapy(stage: Stage, way: str) -> Measured:
 CONTESTANTS = [
     Contestant("scrapy-tutorial", "Scrapy, as its tutorial has it", partial(scrapy, way="tutorial")),
     Contestant("scrapy-tuned", "Scrapy, tuned", partial(scrapy, way="tuned")),
+    Contestant("scrapy-settings", "Scrapy, best settings", partial(scrapy, way="settings")),
     Contestant("scrapy-best", BASE, partial(scrapy, way="best")),
     Contestant("crawlee", "Crawlee, ParselCrawler", lambda stage: stage.foreign("crawl_crawlee.py")),
     Contestant("ours", "Tallyho, one crawler", partial(ours, crawlers=1, markdown=False)),

@@ -121,41 +121,41 @@ def test_large_page_of_lists_or_tables_becomes_markdown(page: str) -> None:
 
 
 def test_page_of_too_many_tags_is_cut() -> None:
-    assert bounded("<p>x" * 400_000).count("<") == 300_000
+    assert bounded("<p>x" * 400_000).count(b"<") == 300_000
 
 
 def test_ordinary_page_is_left_alone() -> None:
     page = "<ul>" + "<li><p>text <b class=x><code>x</code></b> <font color=red>y</font><br>" * 1500 + "</ul>"
 
-    assert bounded(page) == page
+    assert bounded(page).decode() == page
 
 
 def test_large_page_with_unclosed_items_and_void_elements_is_left_alone() -> None:
     rows = "".join(f"<tr><td><a href='/{n}'>x<td><img src=x><input><p>y" for n in range(3000))
     page = f"<dl>{'<dt>x<dd>y' * 3000}</dl><table>{rows}</table>"
 
-    assert bounded(page) == page
+    assert bounded(page).decode() == page
 
 
 def test_page_with_long_attributes_is_left_alone() -> None:
     page = f"<img src=\"data:image/png;base64,{'a/b+' * 5000}\"><a data-x='{'{} ' * 500}'>x</a>"
     page += f'<svg><path d="{"M 0 " * 500}"/></svg>'
 
-    assert bounded(page) == page
+    assert bounded(page).decode() == page
 
 
 def test_comparison_in_a_long_script_is_no_tag() -> None:
     script = f"<script>for (i = 0; i <n; i++) {{ {'a = b + c; ' * 300} }} if (a > b) c()</script>"
     page = f"<!-- <b {'word ' * 300} -->{script}<ul><li>{LINK}</ul>"
 
-    assert bounded(page).split() == f"<ul><li>{LINK}</ul>".split()
+    assert bounded(page).decode().split() == f"<ul><li>{LINK}</ul>".split()
 
 
 def test_brackets_in_attributes_keep_their_meaning() -> None:
     page = f'<a title="a > b <!-- <script>" href="/?x=<y>">x</a><p data-x=\'{"<b>" * 500}\' class=y>{LINK}'
     original, rewritten = LexborHTMLParser(page), LexborHTMLParser(bounded(page))
 
-    assert bounded(page) != page
+    assert bounded(page).decode() != page
     assert rewritten.html == original.html
 
 
@@ -163,4 +163,4 @@ def test_long_page_loses_only_what_is_never_seen() -> None:
     rows = "".join(f"<div><p>{n}</p></div>" for n in takewhile(lambda n: n < 6000, count()))
     page = f"<!-- <div> --><script>'<div>'</script><svg><path/><title>icon</title></svg>{rows}"
 
-    assert bounded(page).split() == f"<svg><path/><title>icon</title></svg>{rows}".split()
+    assert bounded(page).decode().split() == f"<svg><path/><title>icon</title></svg>{rows}".split()

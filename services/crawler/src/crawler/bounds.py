@@ -76,20 +76,20 @@ _INDENTING = re.compile(r"<!--.*?-->|<(/?)(?:blockquote|ul|ol)\b", re.DOTALL)
 _COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
 
 
-def bounded(html: str) -> str:
-    """Return `html`, perhaps without scripts and comments; or, if it is a trap, flat: its text and its links only."""
+def bounded(html: str) -> bytes:
+    """Return `html` in UTF-8, perhaps without scripts and comments; a trap flat: its text and its links only."""
     tags = html.count("<")
     source = html.encode()
     is_large = tags > _FEW_TAGS or _may_repeat_too_much(source, tags)
     if not is_large and _ODD_TAG.search(source) is None:
-        return html
+        return source
     if _BRACKETS.search(source) is not None or _has_overlong_tag(html):
         html = _TOKEN.sub(_without_brackets, html)
     if is_large:
         html = "<".join(html.split("<", _MAX_TAGS + 1)[: _MAX_TAGS + 1])
         html = _NO_TAGS_IN_HERE.sub(" ", html)
     is_trap = _has_overlong_tag(html) or (is_large and _piles_up(html))
-    return _TAG.sub(_flattened, html) if is_trap else html
+    return (_TAG.sub(_flattened, html) if is_trap else html).encode()
 
 
 def expands(html: str) -> bool:

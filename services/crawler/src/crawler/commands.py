@@ -32,7 +32,7 @@ CLOSED_AT_ONCE = 1_000
 
 
 async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
-    """Obey the tracker's commands, one at a time."""
+    """Obey the tracker's commands, one at a time; what it may visit now, this process looks for at once."""
     for event in events:
         match event.data:
             case CrawlStart() as start:
@@ -49,6 +49,7 @@ async def on_commands(deps: Deps, events: Sequence[AnyEvent]) -> None:
                 await delete_crawl(deps, delete)
             case _:
                 raise TypeError(f"{event.type} is no command to the crawler")
+        deps.due.set()
 
 
 async def start_crawl(deps: Deps, start: CrawlStart) -> None:

@@ -18,8 +18,8 @@ class Deps:
 
     `known_urls` are pages or wait to become some, `skipped_urls` are noted as skipped. `host_concurrency` and
     `host_delay` (seconds) hold for origins that say nothing themselves. `say` tells people who watch a job.
-    `closing` is set when a job may have pages that are to be closed. `renders`: this process visits the
-    pages of jobs that want a browser, and no others.
+    `due` is set when there may be pages to visit that no worker could claim before, `closing` when a job may have pages
+    that are to be closed. `renders`: this process visits the pages of jobs that want a browser, and no others.
     """
 
     pool: Pool
@@ -31,4 +31,5 @@ class Deps:
     say: Say = say_nothing
     renders: bool = False
     skipped_urls: KnownUrls = field(default_factory=KnownUrls)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -95,7 +95,8 @@ def _collapsed(text: str) -> str:
 
 def _title(page: LexborHTMLParser) -> str:
     # The head stands first and is small: looking there first spares most pages a walk through all of it.
-    node = (page.head and page.head.css_first("title")) or page.css_first("h1")
+    in_head = page.head.iter() if page.head else ()
+    node = next((node for node in in_head if node.tag == "title"), None) or page.css_first("h1")
     return node.text() if node else ""
 
 

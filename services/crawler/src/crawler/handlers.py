@@ -62,12 +62,13 @@ async def claim(
         if not leased:
             return []
         claimed = await store.pages_of_lanes(connection, leased, limit=pages_per_lane)
-        known = await documents.known_documents(connection, [urls.document_id(page.url) for page in _pages(claimed)])
+        ids = {page.page_id: urls.document_id(page.url) for page in _pages(claimed)}
+        known = await documents.known_documents(connection, ids.values())
         events = pages_started(_pages(claimed), deps.now())
         await outbox.add(connection, events)
     deps.relay.offer(events)
     return [
-        (lane, [replace(page, known=known.get(urls.document_id(page.url))) for page in pages])
+        (lane, [replace(page, known=one) if (one := known.get(ids[page.page_id])) else page for page in pages])
         for lane, pages in claimed
     ]
 

@@ -5,6 +5,7 @@ import random
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
@@ -58,6 +59,10 @@ class Visitor:
     halts: Halts = field(default_factory=Halts)
     # A list can take 50 MB.
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
+
+    @cached_property
+    def _product(self) -> str:
+        return product_token(self.fetcher.user_agent)
 
     async def visit(self, page: QueuedPage) -> Visit | Postponed | None:
         """Visit a page; None when its origin's turn is too far off, and the page stays as it is."""
@@ -145,7 +150,7 @@ class Visitor:
         found = parsed.links
         rules = PageRules()
         if options.robots_tags:
-            rules = page_rules(product_token(self.fetcher.user_agent), found.robots, fetched.robots_tags)
+            rules = page_rules(self._product, found.robots, fetched.robots_tags)
         if (target := elsewhere(page, found)) is not None:
             reason, url = target
             return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)

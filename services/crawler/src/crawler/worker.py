@@ -53,12 +53,12 @@ class Worker:
     concurrency: int
     lease_seconds: float
     stop: asyncio.Event
+    _is_traced: bool = field(default_factory=is_on)
     _others: int = 0
     _registered: UUID | None = None
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _serving: Counter[UUID] = field(default_factory=Counter)
     _work: Work = field(default_factory=Work)
-    _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _drained: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -126,7 +126,7 @@ class Worker:
 
     async def _claim_lanes(self) -> None:
         while not self.stop.is_set():
-            self._freed.clear()
+            self.deps.due.clear()
             claimed: list[tuple[Lane, list[QueuedPage]]] = []
             pause = IDLE_SECONDS
             try:
@@ -153,7 +153,7 @@ class Worker:
                 self._lanes.add(task)
                 task.add_done_callback(self._served)
             if not claimed:
-                await first_of(self._freed, self.stop, seconds=pause)
+                await first_of(self.deps.due, self.stop, seconds=pause)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._lanes.discard(task)
@@ -180,7 +180,7 @@ class Worker:
 
     async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
         """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
-        if not is_on():
+        if not self._is_traced:
             return await self._visit(page)
         attributes = {"job": str(page.lane.job_id), "page": str(page.page_id), "url": redacted(page.url)}
         span = tracer.start_span("crawl page", attributes=attributes, start_time=claimed_ns)
@@ -220,7 +220,7 @@ class Worker:
             work, self._work = self._work, Work()
             if work.job_ids:
                 await self._commit(work)
-                self._freed.set()
+                self.deps.due.set()
 
     async def _commit(self, work: Work) -> None:
         while True:
