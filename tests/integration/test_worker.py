@@ -18,8 +18,9 @@ from crawler.extract import Extracted
 from crawler.worker import Worker
 from frontier_checks import Ledgers, check_frontier
 from made_up_web import crawler_deps, start
-from tallyho_contracts.crawls import CrawlCancel
+from tallyho_contracts.crawls import CrawlCancel, CrawlOptions, CrawlStart
 from tallyho_contracts.documents import Change
+from tallyho_messaging.wire import event_of
 from tallyho_postgres.pool import Pool
 from watched_site import done, page, serving, until, visiting, working
 
@@ -62,6 +63,17 @@ async def test_crawl_of_a_site_saves_all_its_pages_and_says_why_not_the_others(d
     assert set(site.requests.values()) == {1}
     assert set(ledger.known) <= set(ledger.announced)
     assert await deps.pool.fetchval("SELECT count(*) FROM lanes") == 0
+
+
+async def test_crawl_begins_when_its_command_comes(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "IDLE_SECONDS", 3600.0)
+    async with serving(tree(1)) as site, working(deps.pool) as worker:
+        for _ in range(2):  # for the second, it is idle
+            crawl = CrawlStart(job_id=uuid4(), revision=1, seeds=(f"{site.url}/0",), options=CrawlOptions())
+            await commands.on_commands(worker.deps, [event_of(crawl, source="job-tracker", subject=crawl.job_id)])
+            await done(deps.pool)
+
+    assert site.requests["/0"] == 2
 
 
 async def test_two_workers_share_a_site_within_its_concurrency(deps: Deps) -> None:
