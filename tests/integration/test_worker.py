@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from crawler import commands, handlers, parsing, visit
+from crawler import commands, handlers, parsing, store, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
@@ -110,6 +110,22 @@ async def test_worker_that_is_stopped_finishes_what_is_under_way_and_another_doe
     assert left == 0
     assert ledgers.of[job_id].saved == {f"{site.url}/{number}" for number in range(PAGES)}
     assert set(site.requests.values()) == {1}
+
+
+async def test_worker_stops_in_order_though_the_database_is_away(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never_answered(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(worker_module, "LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr(store, "remove_worker", never_answered)
+    async with serving(tree(3)) as site, working(deps.pool):
+        job_id = await start(deps, f"{site.url}/0")
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert len(ledgers.of[job_id].saved) == 3
+    assert await deps.pool.fetchval("SELECT count(*) FROM workers") == 1  # until its lease ends
 
 
 async def test_pages_of_a_worker_that_died_are_free_when_its_lease_has_ended(deps: Deps) -> None:

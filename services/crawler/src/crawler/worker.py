@@ -38,6 +38,7 @@ GROUP_SECONDS = 0.25
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS = 8.0
+LEAVE_SECONDS = 2.0
 # Within a second after a job is paused or cancelled, no fetch of it begins.
 LOOK_SECONDS = 0.25
 CLOSE_SECONDS = 1.0
@@ -78,8 +79,7 @@ class Worker:
             self._drained.set()
             for loop in (beating, *watching):
                 loop.cancel()
-        async with self.deps.pool.acquire() as connection:
-            await store.remove_worker(connection, self.worker_id)
+        await self._leave()
 
     async def _keep_alive(self) -> None:
         while True:
@@ -97,6 +97,16 @@ class Worker:
             lease = timedelta(seconds=self.lease_seconds)
             self._others = await store.register_worker(connection, worker_id, lease)
         self._registered = worker_id
+
+    async def _leave(self) -> None:
+        """Let others have at once what is left; where the database is away, they have it when the lease ends."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS), self.deps.pool.acquire() as connection:
+                await store.remove_worker(connection, self.worker_id)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("the lease ends by itself error=%s", error)
 
     async def _watch_halts(self) -> None:
         while True:
