@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -59,6 +60,29 @@ async def test_raised_budget_lets_those_in_who_wait(deps: Deps, ledgers: Ledgers
 
     assert (joined, ledgers.of[job_id].changes) == (30, [2])
     assert len(ledgers.of[job_id].saved) == 30
+
+
+async def test_url_that_waited_is_visited_by_a_crawler_with_another_host_concurrency(
+    deps: Deps, ledgers: Ledgers
+) -> None:
+    missing: Web = {HUB: WebPage(links=tuple(PAGES))} | {url: WebPage(missing=True) for url in PAGES}
+    job_id = await start(deps, HUB, max_pages=2)
+    worker = SimulatedWorker(deps, missing)
+    await worker.claim()
+    await on_work(deps, worker.finish())
+    # Some join because pages before them failed, others for a larger budget.
+    worker.deps = replace(deps, host_concurrency=16)
+    for _ in range(20):
+        await worker.claim()
+        await on_work(worker.deps, worker.finish())
+    await ledgers.check()
+    await change(replace(deps, host_concurrency=64), job_id, 2, max_pages=40)
+    await ledgers.check()
+    await worker.crawl()
+    await ledgers.check()
+
+    assert not ledgers.of[job_id].open
+    assert ledgers.of[job_id].reasons == {"http_404": len(PAGES)}
 
 
 async def test_raised_budget_goes_on_after_the_last_page_of_the_old_one(deps: Deps, ledgers: Ledgers) -> None:

@@ -1,7 +1,6 @@
 """The rows of jobs: how they start, change and end. One function per named query; the caller owns the transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -101,11 +100,6 @@ async def list_failed(connection: Connection, job_id: UUID, *, after: UUID, limi
     """The pages of a job that failed after page `after`, by id."""
     rows = await connection.fetch(SQL["list_failed"], job_id, after, limit)
     return [FoundPage(job_id, row["page_id"], row["url"], row["depth"], is_list=row["is_list"]) for row in rows]
-
-
-async def add_failed_origins(connection: Connection, job_id: UUID, *, host_concurrency: int, host_delay: float) -> None:
-    """Make the origins of a job's failed pages known, with all their slots."""
-    await connection.execute(SQL["add_failed_origins"], job_id, host_concurrency, timedelta(seconds=host_delay))
 
 
 async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:

@@ -10,7 +10,7 @@ from tallyho_postgres.pool import Connection
 from crawler import ledger, store, urls
 from crawler.deps import Deps
 from crawler.frontier import BEYOND, BUDGET, MAX_REDIRECTS, CrawlJob, FoundPage, Step, Visit, is_fresh
-from crawler.growth import Admission, add_origins, join, sift
+from crawler.growth import Admission, join, sift
 from crawler.scope import Scope
 from crawler.sitemaps import MAX_ENTRIES, Entry
 
@@ -64,7 +64,6 @@ async def _add(
     """Let the new ones of the URLs that the rules let in wait, and note the others; returns both."""
     allowed = [page for page, refusal in judged if refusal is None]
     refused = [(page, refusal) for page, refusal in judged if refusal is not None]
-    await add_origins(deps, connection, allowed)
     known = await ledger.known_urls(connection, [page for page, _ in judged])
     sifted = await sift(connection, job, [page for page in allowed if is_fresh(page, known)])
     news = [*((page, reason) for page, reason in refused if page.page_id not in known), *sifted.refused]
