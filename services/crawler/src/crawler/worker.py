@@ -26,7 +26,7 @@ from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
 from crawler.listing import add_listed
 from crawler.urls import redacted
-from crawler.visit import Visitor
+from crawler.visit import FetchingBrokenError, Visitor
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Worker:
     _is_traced: bool = field(default_factory=is_on)
     _others: int = 0
     _registered: UUID | None = None
+    _broken: FetchingBrokenError | None = None
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _serving: Counter[UUID] = field(default_factory=Counter)
     _work: Work = field(default_factory=Work)
@@ -137,6 +138,8 @@ class Worker:
     async def _claim_lanes(self) -> None:
         while not self.stop.is_set():
             self.deps.due.clear()
+            if self._broken:
+                raise self._broken
             claimed: list[tuple[Lane, list[QueuedPage]]] = []
             pause = IDLE_SECONDS
             try:
@@ -167,7 +170,12 @@ class Worker:
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._lanes.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or not (error := task.exception()):
+            return
+        if isinstance(error, FetchingBrokenError):
+            self._broken = error
+            self.deps.due.set()
+        else:
             # A visit names every failure it knows; this one is a fault of ours.
             log.error("a lane was left because of a fault", exc_info=error)
 
@@ -204,6 +212,8 @@ class Worker:
             with metrics.VISIT_SECONDS.time():
                 done = await self.visitor.visit(page)
             return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
+        except FetchingBrokenError:
+            raise
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later job=%s page=%s error=%s", page.lane.job_id, page.page_id, error)
