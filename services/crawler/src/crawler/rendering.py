@@ -173,7 +173,7 @@ class _Requests:
                 found = self._page(urls.canonical(request.url)) if request.frame.page is self.page else None
             if found is None:
                 return await route.abort()
-            # What is public is neither secret nor personal, so any origin may read it; the page's own may not be public.
+            # What is public is neither secret nor personal, so all may read it. The page's own may not be public.
             reader = urls.origin(self.url) if self._is_own(request.url) else request.headers.get("origin", "*")
             allowed = {"Access-Control-Allow-Origin": reader, "Access-Control-Allow-Credentials": "true"}
             headers = {"Content-Type": found.content_type, **allowed}
