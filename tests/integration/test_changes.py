@@ -148,6 +148,24 @@ async def test_budget_lowered_by_mistake_and_raised_again_loses_nothing(deps: De
     assert ledgers.of[job_id].saved == set(WEB)
 
 
+async def test_hosts_keep_their_number_of_pages_when_a_budget_is_spent_and_raised_again(
+    deps: Deps, ledgers: Ledgers
+) -> None:
+    web = {url: WebPage(links=tuple(PAGES)) for url in WEB}
+    job_id = await start(deps, HUB, max_pages=3, max_host_pages=5)
+    worker = SimulatedWorker(deps, web)
+    await worker.claim()
+    await on_work(deps, worker.finish())
+    await change(deps, job_id, 2, max_pages=1, max_host_pages=5)
+    await close_all(deps, job_id)
+    await change(deps, job_id, 3, max_pages=100, max_host_pages=5)
+    await worker.crawl()
+    await ledgers.check()
+
+    assert len(ledgers.of[job_id].saved) == 3
+    assert len(ledgers.of[job_id].known) == 5
+
+
 async def test_older_change_that_comes_late_or_again_is_not_obeyed(deps: Deps, ledgers: Ledgers) -> None:
     job_id = await start(deps, HUB, max_pages=5)
     worker = SimulatedWorker(deps, WEB)

@@ -176,6 +176,8 @@ async def close_some(deps: Deps, job_id: UUID) -> bool:
         await jobs.note_closed(connection, job_id, len(pages), closing=more)
         if not more:
             await jobs.forget_lanes(connection, job_id)
+            if locked[0].status == "cancelled":
+                await jobs.forget_hosts(connection, job_id)
         await outbox.add(connection, events)
     deps.relay.offer(events)
     return more

@@ -7,7 +7,6 @@ from datetime import datetime
 from time import time_ns
 from uuid import UUID
 
-from tallyho_contracts.crawls import Render
 from tallyho_contracts.documents import Change
 from tallyho_contracts.logs import LogLevel
 from tallyho_contracts.pages import Outcome
@@ -56,9 +55,8 @@ async def claim(
 ) -> list[tuple[Lane, list[QueuedPage]]]:
     """Lease lanes with due pages, and tell that these pages are started."""
     async with deps.pool.acquire() as connection, connection.transaction():
-        render: Render = "browser" if deps.renders else "none"
         leased = await store.claim_lanes(
-            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=render
+            connection, worker_id, lanes=lanes, lanes_per_origin=lanes_per_origin, render=deps.render
         )
         if not leased:
             return []

@@ -81,8 +81,13 @@ async def remove_pages(connection: Connection, job_id: UUID, *, limit: int) -> l
 
 
 async def forget_lanes(connection: Connection, job_id: UUID) -> None:
-    """Drop the lanes of a cancelled job."""
+    """Drop the lanes of a job without pages; with a larger budget it may go on."""
     await connection.execute(SQL["forget_lanes"], job_id)
+
+
+async def forget_hosts(connection: Connection, job_id: UUID) -> None:
+    """Forget how many pages each host has in a job that never goes on."""
+    await connection.execute(SQL["forget_hosts"], job_id)
 
 
 async def note_failed(connection: Connection, visits: Iterable[Visit]) -> None:
@@ -133,5 +138,6 @@ async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> in
 
 async def mark_deleted(connection: Connection, job_id: UUID) -> None:
     """Remember that nothing is left of a deleted job but its row."""
-    await connection.execute(SQL["forget_lanes"], job_id)
+    await forget_lanes(connection, job_id)
+    await forget_hosts(connection, job_id)
     await connection.execute(SQL["mark_deleted"], job_id)

@@ -16,6 +16,8 @@ from crawler.sitemaps import MAX_ENTRIES, Entry
 
 # A job's row is locked for as long as so many take.
 ADDED_AT_ONCE = 1_000
+# The largest number that the database knows; a budget may be it.
+MOST = 2**63 - 1
 
 
 async def add_listed(deps: Deps, visit: Visit) -> Visit:
@@ -55,7 +57,8 @@ async def _room(connection: Connection, job: CrawlJob) -> int | None:
     if job.options.max_pages is None:
         return None
     free = job.options.max_pages - job.admitted
-    return free - await store.count_waiting(connection, job.job_id, limit=max(0, free + MAX_ENTRIES))
+    limit = min(max(0, free + MAX_ENTRIES), MOST)
+    return free - await store.count_waiting(connection, job.job_id, limit=limit)
 
 
 async def _add(

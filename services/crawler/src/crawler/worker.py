@@ -96,7 +96,7 @@ class Worker:
         worker_id = self.worker_id
         async with self.deps.pool.acquire() as connection:
             lease = timedelta(seconds=self.lease_seconds)
-            self._others = await store.register_worker(connection, worker_id, lease)
+            self._others = await store.register_worker(connection, worker_id, lease, self.deps.render)
         self._registered = worker_id
 
     async def _leave(self) -> None:

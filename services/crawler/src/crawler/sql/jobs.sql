@@ -65,9 +65,13 @@ ORDER BY job_id, page_id
 SELECT page_id, url, depth, is_list FROM failed_pages WHERE job_id = $1 AND page_id > $2 ORDER BY page_id LIMIT $3
 
 -- name: forget_lanes
--- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
-WITH host AS (DELETE FROM job_hosts WHERE job_id = $1), pace AS (DELETE FROM paces WHERE job_id = $1)
+-- Drop the lanes of a job without pages. URLs that wait for a place stay: they are where the crawl did not get to.
+WITH pace AS (DELETE FROM paces WHERE job_id = $1)
 DELETE FROM lanes WHERE job_id = $1
+
+-- name: forget_hosts
+-- Drop the pages of hosts in a job that never goes on.
+DELETE FROM job_hosts WHERE job_id = $1
 
 -- name: delete_job
 -- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.
