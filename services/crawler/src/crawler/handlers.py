@@ -1,7 +1,7 @@
 """What the crawler does when it claims pages and when their visits are finished, each in one transaction."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import time_ns
@@ -34,6 +34,10 @@ from crawler.frontier import (
 )
 from crawler.growth import Growth, add_origins, grow, plan_growth
 
+# What one transaction takes, at least: with more, it holds up others, and may end at the time that a statement has.
+GROUP_PAGES = 100
+GROUP_LINKS = 20_000
+
 
 @dataclass
 class Work:
@@ -48,6 +52,22 @@ class Work:
         """The jobs that it concerns."""
         done: list[Visit | Postponed] = [*self.visits, *self.postponed]
         return {lane.job_id for lane in [*(one.page.lane for one in done), *self.served]}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as much as one transaction takes."""
+        visits = self.visits
+        return len(visits) >= GROUP_PAGES or sum(len(visit.found.urls) for visit in visits) >= GROUP_LINKS
+
+    def parts(self) -> Iterator["Work"]:
+        """Divide it among transactions; what is put back and given back is so with the last."""
+        part = Work()
+        for visit in self.visits:
+            if part.is_full:
+                yield part
+                part = Work()
+            part.visits.append(visit)
+        yield Work(part.visits, self.postponed, self.served)
 
 
 async def claim(

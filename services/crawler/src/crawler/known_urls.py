@@ -10,7 +10,7 @@ OVERHEAD = 150
 
 
 class KnownUrls:
-    """A set of (job, URL), bounded by its size. A URL that it does not hold may be known to the database all the same."""
+    """A bounded set of (job, URL). A URL that it does not hold may be known to the database all the same."""
 
     def __init__(self) -> None:
         self._urls: set[tuple[UUID, str]] = set()
