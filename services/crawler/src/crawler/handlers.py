@@ -41,11 +41,17 @@ GROUP_LINKS = 20_000
 
 @dataclass
 class Work:
-    """What a worker has done since it last said so."""
+    """What a worker has done since it last said so. `links` are those of the visits that were added one by one."""
 
     visits: list[Visit] = field(default_factory=list)
     postponed: list[Postponed] = field(default_factory=list)
     served: list[Lane] = field(default_factory=list)
+    links: int = 0
+
+    def add(self, visit: Visit) -> None:
+        """Add a visit."""
+        self.visits.append(visit)
+        self.links += len(visit.found.urls)
 
     @property
     def job_ids(self) -> set[UUID]:
@@ -56,8 +62,7 @@ class Work:
     @property
     def is_full(self) -> bool:
         """Whether it is as much as one transaction takes."""
-        visits = self.visits
-        return len(visits) >= GROUP_PAGES or sum(len(visit.found.urls) for visit in visits) >= GROUP_LINKS
+        return len(self.visits) >= GROUP_PAGES or self.links >= GROUP_LINKS
 
     def parts(self) -> Iterator["Work"]:
         """Divide it among transactions; what is put back and given back is so with the last."""
@@ -66,8 +71,8 @@ class Work:
             if part.is_full:
                 yield part
                 part = Work()
-            part.visits.append(visit)
-        yield Work(part.visits, self.postponed, self.served)
+            part.add(visit)
+        yield replace(part, postponed=self.postponed, served=self.served)
 
 
 async def claim(

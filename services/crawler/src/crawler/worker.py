@@ -222,7 +222,7 @@ class Worker:
 
     def _note(self, done: Visit | Postponed) -> None:
         if isinstance(done, Visit):
-            self._work.visits.append(done)
+            self._work.add(done)
         else:
             self._work.postponed.append(done)
             metrics.POSTPONED.inc()
