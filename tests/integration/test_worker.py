@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from crawler import commands, handlers, parsing, store, visit
+from crawler import commands, handlers, parsing, politeness, store, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
@@ -67,6 +67,8 @@ async def test_crawl_of_a_site_saves_all_its_pages_and_says_why_not_the_others(d
 
 async def test_crawl_begins_when_its_command_comes(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "IDLE_SECONDS", 3600.0)
+    # A slot that rests is looked for when the worker is idle, only.
+    monkeypatch.setattr(politeness, "SLOW_SECONDS", 3600.0)
     async with serving(tree(1)) as site, working(deps.pool) as worker:
         for _ in range(2):  # for the second, it is idle
             crawl = CrawlStart(job_id=uuid4(), revision=1, seeds=(f"{site.url}/0",), options=CrawlOptions())
