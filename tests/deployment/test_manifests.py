@@ -114,6 +114,15 @@ def test_alerts_of_the_operator_are_those_that_are_tested() -> None:
     assert written["spec"] == rules, "run `make alerts`"
 
 
+def test_clients_behind_a_proxy_do_not_share_the_limit_of_one_address() -> None:
+    manifests = manifests_of("production")
+    [gateway] = [one for one in of(manifests, "Deployment") if one["metadata"]["name"] == "ws-gateway"]
+    [container] = gateway["spec"]["template"]["spec"]["containers"]
+
+    assert of(manifests, "HTTPRoute")
+    assert {"name": "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", "value": "0"} in container["env"]
+
+
 def test_trackers_are_scaled_by_a_queue_that_is_declared() -> None:
     assert trigger_of("job-tracker")["queueName"] in {queue.name for queue in WORK_QUEUES}
 
@@ -152,8 +161,8 @@ def trigger_of(service: str) -> dict[str, str]:
     return metadata
 
 
-# Due are the pages d and e, and j, whose job has no levels. f is of a level whose turn has not come, g of a time, h has a
-# worker, i's job is paused.
+# Due are the pages d and e, and j, whose job has no levels. f is of a level whose turn has not come, g of a time, h has
+# a worker, i's job is paused.
 DUE_AND_NOT = """
 INSERT INTO jobs (job_id, status, revision, level) SELECT gen_random_uuid(), status, 1, level
     FROM (VALUES ('running', 1), ('paused', 1), ('running', NULL)) AS jobs (status, level);

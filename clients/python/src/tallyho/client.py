@@ -25,8 +25,8 @@ class Tallyho:
     `url` and `api_key` default to the environment's TALLYHO_URL and TALLYHO_API_KEY, the address then to port 8080 of
     this machine.
 
-    Every call is repeated while the gateway is away, which is safe: a creation carries an idempotency key, the others
-    say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did for
+    Every call is repeated while the gateway is away or fails, which is safe: a creation carries an idempotency key, the
+    others say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did for
     `first_patience`; then GatewayUnreachable is raised.
     """
 
