@@ -218,16 +218,6 @@ async def test_consumer_recovers_from_a_link_that_the_library_gave_up(amqp: Amqp
     assert await holds(amqp_url, TRACKER_EVENTS, 0)
 
 
-async def eventually_sent(amqp: Amqp, event: AnyEvent) -> None:
-    """Publish `event` as soon as the broker takes it."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await send(amqp, EVENTS, event)
-            except PublishFailedError:
-                pass  # it has waited for the connection already
-
-
 async def test_nothing_is_lost_when_the_broker_is_restarted(amqp: Amqp, backing: BackingServices) -> None:
     handle = Applied()
     before, after = [page_started() for _ in range(3)], page_started()
