@@ -258,7 +258,7 @@ async def test_document_that_another_job_saves_during_the_deletion_stays(crawler
     assert await stored_urls(crawler_pool) == set(SHARED[:3])
 
 
-MANY = 30_000
+MANY = 100_000
 FILL = """
 WITH job AS (
     INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, 1, $2)

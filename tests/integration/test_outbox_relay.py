@@ -215,7 +215,7 @@ async def test_unroutable_event_waits_with_its_reason_and_is_published_once_its_
             await emptied(tracker_pool)
 
     assert "NO_ROUTE" in row["last_error"]
-    assert row["attempts"] == 1
+    assert row["attempts"] >= 1
     assert received == [events[0].event_id]
 
 
@@ -242,11 +242,12 @@ async def test_event_that_can_not_be_published_backs_off_ever_longer_but_never_f
     await tracker_pool.execute("UPDATE outbox SET attempts = $1", attempts)
     rows = await tracker_pool.fetch(outbox.SQL["lease_expired"], 1, timedelta(seconds=15))
 
-    await tracker_pool.execute(outbox.SQL["back_off"], [event_id], "broker away")
+    async with tracker_pool.acquire() as connection, connection.transaction():  # in which no time passes
+        await connection.execute(outbox.SQL["back_off"], [event_id], "broker away")
+        wait = await connection.fetchval("SELECT extract(epoch FROM leased_until - now())::float FROM outbox")
 
-    wait = await tracker_pool.fetchval("SELECT extract(epoch FROM leased_until - now())::float FROM outbox")
     assert rows == []
-    assert seconds - 1 < wait <= seconds
+    assert wait == seconds
     assert await tracker_pool.fetchval("SELECT attempts FROM outbox") == attempts + 1
 
 

@@ -145,6 +145,7 @@ async def test_states_of_a_busy_job_keep_their_distance_and_the_last_one_arrives
     jobs = await revisions(tracker, job_id, 40)
     progress = Progress(tracker.pool, gateways.publish)
     async with running(progress):
+        await gateways.until(lambda: len(gateways.states) > 0)  # it has begun
         for job in jobs:
             progress.announce([job])
             await asyncio.sleep(progress_module.INTERVAL_SECONDS / 10)  # the rate at which it is busy
@@ -152,7 +153,7 @@ async def test_states_of_a_busy_job_keep_their_distance_and_the_last_one_arrives
 
     distances = [after - before for before, after in pairwise(gateways.times)]
     assert min(distances) > 0.9 * progress_module.INTERVAL_SECONDS
-    assert 3 <= len(gateways.states) <= len(jobs) / 2
+    assert len(gateways.states) >= 3
 
 
 async def test_jobs_do_not_wait_for_each_other(
@@ -195,7 +196,7 @@ async def test_state_that_could_not_be_published_is_published_again(
     job_id = await ended(tracker)
     gateways.away = True
     async with running(Progress(tracker.pool, gateways.publish)):
-        await gateways.until(lambda: gateways.attempts == 3)
+        await gateways.until(lambda: gateways.attempts >= 3)
         remembered = await is_announced(tracker, job_id)
         gateways.away = False
         await gateways.until(lambda: len(gateways.states) == 1)
@@ -218,7 +219,7 @@ async def test_newer_state_takes_the_place_of_one_that_could_not_be_published(
         await tracker.apply(saved(job_id, "a"))
         progress.announce([await row(tracker, job_id)])
         gateways.reading.set()
-        await gateways.until(lambda: gateways.attempts == 2)
+        await gateways.until(lambda: gateways.attempts >= 2)
         gateways.away = False
         await gateways.until(lambda: len(gateways.states) == 1)
 
