@@ -26,8 +26,8 @@ class Tallyho:
     this machine.
 
     Every call is repeated while the gateway is away or fails, which is safe: a creation carries an idempotency key, the
-    others say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did for
-    `first_patience`; then GatewayUnreachable is raised.
+    others say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did
+    for `first_patience`; then GatewayUnreachable is raised.
     """
 
     def __init__(
