@@ -229,6 +229,7 @@ async def test_budget_that_changes_all_the_time_is_kept_whoever_works(deps: Deps
         await asyncio.gather(crawl_at_once(workers, deps.pool, web), change_often())
         await crawl_at_once([random.Random(rng.random())], deps.pool, web)
         done.set()
+    await close_all(deps, job_id)
     ledgers = Ledgers(deps.pool)
     await ledgers.check()
     ledger = ledgers.of[job_id]

@@ -3,14 +3,14 @@
 import asyncio
 import gc
 from collections import Counter
-from datetime import datetime
 from itertools import count
 from time import monotonic
+from typing import Any
 
 import pytest
 from aiohttp import web
+from crawler import origins, retry, visit
 from crawler import politeness as politeness_module
-from crawler import retry, visit
 from crawler.deps import Deps
 from crawler.frontier import Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
@@ -240,8 +240,8 @@ async def test_requests_to_an_origin_with_a_delay_are_spaced_over_all_processes(
     arrivals = [at for path, at in site.arrivals if path != "/robots.txt"]
 
     assert len(arrivals) == 6
-    # A busy machine is late with some; none comes before its time.
-    assert all(at - began > number * delay - 0.05 for number, at in enumerate(arrivals))
+    # A busy machine may be late with any of them, which brings it nearer to the next; none can be early.
+    assert all(at - began > number * delay - 0.02 for number, at in enumerate(arrivals))
 
 
 async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,37 +268,34 @@ def busy(status: int = 503) -> web.Response:
     return web.Response(status=status)
 
 
-async def time_in(pool: Pool) -> datetime:
-    """What time it is for the database."""
-    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
-    return now
-
-
-async def held(pool: Pool, since: datetime) -> float:
-    """For how many seconds from a time on nothing may be sent to the one origin."""
+async def held(pool: Pool) -> float:
+    """For how many seconds nothing may be sent to the one origin."""
     seconds: float = await pool.fetchval(
-        "SELECT extract(epoch FROM greatest(busy_until, $1) - $1)::float8 FROM origins", since
+        "SELECT extract(epoch FROM greatest(busy_until, now()) - now())::float8 FROM origins"
     )
     return seconds
 
 
-@pytest.mark.parametrize(("status", "seconds"), [(503, [0, 1, 2, 4]), (429, [1, 2, 4, 8]), (500, [0, 0, 0, 0])])
+@pytest.mark.parametrize(("status", "seconds"), [(503, [0, 1, 2, 4]), (429, [1, 2, 4, 8]), (500, [])])
 async def test_origin_that_is_too_busy_is_left_alone_longer_each_time(
-    deps: Deps, status: int, seconds: list[int]
+    deps: Deps, monkeypatch: pytest.MonkeyPatch, status: int, seconds: list[int]
 ) -> None:
-    holds = []
+    holds: list[float] = []
+    hold_origin = origins.hold_origin
+
+    async def noted(*arguments: Any, **limits: Any) -> float:
+        holds.append(await hold_origin(*arguments, **limits))
+        return holds[-1]
+
+    monkeypatch.setattr(origins, "hold_origin", noted)
     async with serving({f"/{number}": lambda: busy(status) for number in range(4)}) as site:
         pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(4)))
         for page_ in pages:
             async with visiting(deps.pool) as visitor:  # another process each time: what is known is shared
-                before = await time_in(deps.pool)
                 await visitor.visit(page_)
-                after = await time_in(deps.pool)
-            holds.append((await held(deps.pool, after), await held(deps.pool, before)))
             await pass_time(deps.pool, 100)
 
-    # It was held between these two times, for so many seconds from then on.
-    assert all(least <= expected <= most for (least, most), expected in zip(holds, seconds, strict=True)), holds
+    assert holds == pytest.approx(seconds)
 
 
 async def test_answers_that_come_while_an_origin_is_left_alone_count_once(deps: Deps) -> None:
@@ -311,7 +308,7 @@ async def test_answers_that_come_while_an_origin_is_left_alone_count_once(deps: 
             site.open.set()
             await asyncio.gather(*visits)
 
-    assert await held(deps.pool, await time_in(deps.pool)) <= 100
+    assert await held(deps.pool) == pytest.approx(100, abs=60)
     assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
 
 
@@ -323,7 +320,7 @@ async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> Non
         async with visiting(deps.pool) as visitor:
             await pages_in_turn(visitor, pages)
 
-    assert await held(deps.pool, await time_in(deps.pool)) == 0
+    assert await held(deps.pool) == 0
     assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
 
 
