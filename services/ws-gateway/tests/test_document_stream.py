@@ -65,6 +65,20 @@ async def test_documents_are_replayed_from_the_first_then_live(gateway: Any, sta
     assert replayed + live == list(range(1, 701))
 
 
+async def test_documents_of_the_largest_size_come_in_frames_that_a_client_has_room_for(
+    gateway: Any, state: State
+) -> None:
+    url, title = f"https://example.com/{'x' * 2_000}", "ü" * 1_000
+    large = [a_document(number).model_copy(update={"source_url": url, "title": title}) for number in range(1, 451)]
+    gateway.tracker.documents += large
+    grow(gateway, state, 450)
+    watcher = await gateway.watch("/v1/ws")
+
+    await watcher.send("subscribe", job_id=str(ONE), stream="document_saved")
+
+    assert await ordinals_until(watcher, 450) == list(range(1, 451))
+
+
 async def test_documents_resume_after_the_ordinal_that_the_client_has(gateway: Any, state: State) -> None:
     grow(gateway, state, 10)
     watcher = await gateway.watch("/v1/ws")

@@ -7,6 +7,7 @@ a state shows that there is more; so there is no second stream that could be out
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from tallyho_messaging.requests import RequestTimedOut
 
 from ws_gateway import frames
 from ws_gateway.clients import Latest
-from ws_gateway.connection import Connection
+from ws_gateway.connection import ROOM_BYTES, Connection
 from ws_gateway.http_api import Ask
 
 log = logging.getLogger(__name__)
@@ -131,8 +132,21 @@ class DocumentsOfJob:
                 wait = min(wait * 2, RETRY_SECONDS[1])
                 continue
             wait = RETRY_SECONDS[0]
-            self.ordinal += len(encoded)
-            is_behind = self.ordinal < self.count
-            connection.client.put(frames.on_the_wire(frames.documents(self.job_id, encoded)), urgent=is_behind)
-            if not is_behind:
+            for part in _parts(encoded, ROOM_BYTES):
+                await connection.has_room()
+                self.ordinal += len(part)
+                frame = frames.on_the_wire(frames.documents(self.job_id, part))
+                connection.client.put(frame, urgent=self.ordinal < self.count)
+            if self.ordinal >= self.count:
                 await asyncio.sleep(self._interval)
+
+
+def _parts(encoded: list[bytes], most: int) -> Iterator[list[bytes]]:
+    """The documents in lists of at most so many bytes, or of one document."""
+    part: list[bytes] = []
+    for one in encoded:
+        if part and sum(map(len, part)) + len(one) > most:
+            yield part
+            part = []
+        part.append(one)
+    yield part
