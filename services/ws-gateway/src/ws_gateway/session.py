@@ -215,7 +215,8 @@ def _seconds(interval_ms: int | None) -> float | None:
 
 
 def _error(wanted: ToSubscribe, code: str, message: str, field: str | None = None) -> Error:
-    return Error(code=code, message=message, field=field, job_id=wanted.job_id, stream=wanted.stream)
+    job_id = wanted.job_id and str(wanted.job_id)
+    return Error(code=code, message=message, field=field, job_id=job_id, stream=wanted.stream)
 
 
 def _refusal(wanted: ToSubscribe, error: RequestRefused | RequestTimedOut) -> Error:

@@ -226,6 +226,22 @@ test("an unknown job ends its loop with the problem", async (t) => {
   await assert.rejects(looping, (problem) => problem instanceof Problem && problem.status === 404);
 });
 
+test("an error ends only the subscription that it names", async (t) => {
+  const { tallyho, sockets, connection } = client(t);
+  const problems = [];
+  const counts = [];
+  tallyho.follow("5f0c2a52", () => {}, { onError: ({ status, errors }) => problems.push([status, errors[0].field]) });
+  tallyho.follow(null, ({ document_count }) => counts.push(document_count));
+  await settled();
+  sockets[0].open();
+  sockets[0].say("error", { code: "invalid", message: "job_id: no UUID", field: "job_id", job_id: "5f0c2a52", stream: "progress" });
+  sockets[0].say("error", { code: "invalid", message: "job_id: no UUID", field: "job_id" });
+  sockets[0].say("subscribed", { job_id: null, stream: "progress" });
+  sockets[0].say("parent_job_progress", state(1, 10));
+
+  assert.deepEqual([problems, counts, connection.at(-1)], [[[422, "job_id"]], [10], "live"]);
+});
+
 test("what the tracker can't answer now is asked again", async (t) => {
   const { tallyho, sockets } = client(t);
   tallyho.follow(JOB, () => {});

@@ -226,15 +226,16 @@ export class Tallyho extends HttpApi {
     } while (next && unsure.size);
   }
 
-  #onError({ code, message, job_id = null, stream = "progress" }) {
+  #onError({ code, message, field, job_id = null, stream }) {
     const subscription = this.#subscriptions.get(keyOf(stream, job_id));
-    if (!subscription) return;
+    if (!stream || !subscription) return; // of nothing that is followed
     if (code === "unavailable") {
       subscription.again = setTimeout(() => this.#subscribe(subscription), jittered(1000));
       return;
     }
     this.#subscriptions.delete(keyOf(stream, job_id));
-    subscription.onError?.(new Problem(code === "not_found" ? 404 : 422, { detail: message, code }));
+    const errors = field ? [{ field, message }] : [];
+    subscription.onError?.(new Problem(code === "not_found" ? 404 : 422, { detail: message, code, errors }));
     this.#checkLive();
   }
 
