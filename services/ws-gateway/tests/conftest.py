@@ -306,7 +306,9 @@ async def gateway_with() -> AsyncIterator[GatewayFactory]:
             app = build_app(
                 hub, tracker.ask, readiness, allow_private_addresses=False, logs=logs, options=Options(**options)
             )
-            http = await running.enter_async_context(TestClient(TestServer(app)))
+            server = TestServer(app)
+            http = await running.enter_async_context(TestClient(server))
+            server.handler.handler_cancellation = False  # as where it is deployed: a handler outlives its client
             return Gateway(http, hub, tracker, readiness, logs)
 
         yield start

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
-from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic_core import to_json
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobState, JobStatus
@@ -116,7 +116,7 @@ class _Line:
         self._transport = transport
 
     async def send(self, type_: str, **fields: bytes) -> None:
-        """Send a frame; `fields` are JSON. Raises ClientConnectionResetError when the client is gone."""
+        """Send a frame; `fields` are JSON. Raises ConnectionError when the client is gone."""
         members = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in fields.items())
         frame = b'{"type":"%s"%s%s}' % (type_.encode(), b"," if members else b"", members)
         try:
@@ -124,7 +124,7 @@ class _Line:
                 await self._ws.send_frame(frame, WSMsgType.TEXT)
         except TimeoutError:
             self._transport.abort()
-            raise ClientConnectionResetError("it takes nothing") from None
+            raise ConnectionResetError("it takes nothing") from None
 
     async def close(self, code: int, message: bytes = b"") -> None:
         """Say goodbye, within bounds."""
@@ -142,10 +142,10 @@ async def _tell(line: _Line, deps: Deps, crawl_id: UUID) -> None:
     try:
         await _tell_all(line, deps, _patient(deps.ask), crawl_id)
     except RequestRefused as refusal:
-        with suppress(ClientConnectionResetError):
+        with suppress(ConnectionError):
             await line.send("error", error=to_json(refusal.refused.message))
         await line.close(WSCloseCode.POLICY_VIOLATION)
-    except ClientConnectionResetError:
+    except ConnectionError:
         pass
     except Exception:  # the edge: a client that is told nothing more must not wait for it
         log.exception("watcher failed job=%s", crawl_id)
