@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tallyho_contracts.event import Count
 from tallyho_contracts.jobs import Job, JobGet
 
+from ws_gateway.access import has_expired
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.closing import RESTARTING
 from ws_gateway.connection import PING_SECONDS, STALLED_SECONDS, bound_unsent
@@ -86,10 +87,10 @@ async def _stream(request: web.Request, deps: Deps, job: UUID, revision: int | N
 
 
 async def _write(request: web.Request, response: web.StreamResponse, due: _Due, client: Client) -> None:
-    """Write states until the last one; a client that takes none for long is cut off, and can resume."""
+    """Write states until the last one, while the key is good; a client that takes none for long is cut off."""
     is_over = False
     try:
-        while not is_over:
+        while not is_over and not has_expired(request):
             text = PING
             with suppress(TimeoutError):
                 async with asyncio.timeout(PING_SECONDS):

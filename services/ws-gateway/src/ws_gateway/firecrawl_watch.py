@@ -14,9 +14,9 @@ from tallyho_contracts.jobs import Job, JobGet, JobState, JobStatus
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
-from ws_gateway.access import close_at_once, key_name, offered_protocols
+from ws_gateway.access import close_at_once, has_expired, key_name, offered_protocols
 from ws_gateway.clients import Latest
-from ws_gateway.closing import TOO_MANY_CONNECTIONS
+from ws_gateway.closing import EXPIRED, TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, STALLED_SECONDS
 from ws_gateway.deps import DEPS, Deps
 from ws_gateway.firecrawl import state_of_crawl
@@ -62,15 +62,24 @@ async def _serve(request: web.Request, deps: Deps, crawl_id: UUID) -> web.WebSoc
         return ws
     line = _Line(ws, request.transport)
     request.app[WATCHERS].add(line)
-    telling = asyncio.create_task(_tell(line, deps, crawl_id))
+    tasks = [asyncio.create_task(_tell(line, deps, crawl_id)), asyncio.create_task(_close_with_key(request, line))]
     try:
         async for _ in ws:
             pass
     finally:
         request.app[WATCHERS].discard(line)
-        telling.cancel()
-        await asyncio.wait([telling])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
     return ws
+
+
+async def _close_with_key(request: web.Request, line: "_Line") -> None:
+    """Close when the key has expired with which the client was let in."""
+    while True:
+        await asyncio.sleep(PING_SECONDS)
+        if has_expired(request):
+            await line.close(EXPIRED.code, EXPIRED.text())
 
 
 async def close_all(app: web.Application) -> None:
