@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from tallyho_contracts.documents import DocumentList, DocumentsQuery
-from tallyho_messaging.requests import RequestTimedOut
+from tallyho_contracts.replies import ErrorCode
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway import frames
 from ws_gateway.clients import Latest
@@ -116,7 +117,8 @@ class DocumentsOfJob:
     async def send_to(self, connection: Connection, documents: Documents) -> None:
         """Send every document after the ordinal, once, until cancelled. Raises RequestRefused: the job is gone.
 
-        A client that takes them slowly gets them slowly: the next ones are fetched when it has room.
+        While the tracker or its database is away it waits. A client that takes them slowly gets them slowly: the next
+        ones are fetched when it has room.
         """
         wait = RETRY_SECONDS[0]
         while True:
@@ -126,7 +128,9 @@ class DocumentsOfJob:
             await connection.has_room()
             try:
                 encoded = await documents.after(self.job_id, self.ordinal)
-            except RequestTimedOut as error:
+            except (RequestRefused, RequestTimedOut) as error:
+                if isinstance(error, RequestRefused) and error.refused.code is not ErrorCode.UNAVAILABLE:
+                    raise
                 log.warning("documents not fetched job=%s after=%s error=%s", self.job_id, self.ordinal, error)
                 await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait = min(wait * 2, RETRY_SECONDS[1])
