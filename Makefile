@@ -8,7 +8,7 @@ PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 .PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins alerts users policies test-matrix clean
 
 demo: $(VENV)/installed
-	$(BIN)/python -m tallyho.demo $(URL)
+	$(BIN)/python -m tallyho.demo $(if $(URL),"$(URL)")
 
 test: $(VENV)/installed check chromium promtool
 	$(BIN)/pytest

@@ -78,3 +78,14 @@ def made_up_site(pages: int, *, latency: float = 0.0, may_end: threading.Event |
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@contextmanager
+def endless_site(pages: int, *, latency: float = 0.0) -> Iterator[str]:
+    """The same, whose last page is held back as long as the block runs: a crawl of all of it does not end by itself."""
+    may_end = threading.Event()
+    with made_up_site(pages, latency=latency, may_end=may_end) as url:
+        try:
+            yield url
+        finally:
+            may_end.set()

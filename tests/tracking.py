@@ -35,10 +35,19 @@ class KeptProgress(Progress):
         self.states: dict[UUID, list[JobState]] = defaultdict(list)
 
     def announce(self, jobs: Iterable[Job]) -> None:
-        """Keep the states that gateways would get to see."""
+        """Keep the states that gateways would get to see; the same one again is no other."""
         for job in jobs:
-            if job.created_at is not None:
+            if job.created_at is not None and job_state(job) not in self.states[job.job_id][-1:]:
                 self.states[job.job_id].append(job_state(job))
+
+
+def all_states(trackers: Sequence["Tracker"], job_id: UUID) -> list[JobState]:
+    """What gateways would get to see of a job from all of these trackers: a revision is one state, whoever tells it."""
+    by_revision: dict[int, JobState] = {}
+    for tracker in trackers:
+        for state in tracker.progress.states[job_id]:
+            assert by_revision.setdefault(state.revision, state) == state
+    return [by_revision[revision] for revision in sorted(by_revision)]
 
 
 async def _to_nobody(_: object) -> None:

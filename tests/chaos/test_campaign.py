@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from chaos.campaign import Campaign
 from chaos.faults import FAULTS, deck
 from chaos.stage import open_stage
@@ -24,6 +25,7 @@ LEFT_TO_MAKE_CHAOS = {
 KINDS = [fault for fault in FAULTS if not fault.slow and fault.name not in LEFT_TO_MAKE_CHAOS]
 
 
+@pytest.mark.timeout(900)  # each fault takes its time, on a busy machine more
 async def test_every_document_is_counted_once_whatever_fails(backing: BackingServices, amqp_url: str) -> None:
     async with open_stage(backing) as stage:
         outcome = await Campaign(stage, Random(SEED), print).run(len(KINDS), KINDS)

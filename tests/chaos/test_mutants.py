@@ -15,6 +15,7 @@ from sites import made_up_site
 from tallyho_backing_services import BackingServices
 
 PAGES = 150
+LATENCY = 0.5  # seconds a page: the crawl is at work until the last fault is lifted
 
 
 async def killed_before_the_commit(stage: Stage, _: Random) -> None:
@@ -26,12 +27,12 @@ async def killed_before_the_commit(stage: Stage, _: Random) -> None:
             stage.signal(service, signal.SIGKILL)
 
 
-async def verdict_on(backing: BackingServices, mutant: str, *faults: Inject) -> Verdict:
-    """What the suite finds in a build after a crawl that met `faults`."""
+async def verdict_on(backing: BackingServices, mutant: str, *faults: Inject, patience: float = 5) -> Verdict:
+    """What the suite finds in a build after a crawl that met `faults`; only a broken one is worth little patience."""
     async with open_stage(backing, crawlers=1, mutant=mutant) as stage:
-        with made_up_site(PAGES, latency=0.1) as site:
+        with made_up_site(PAGES, latency=LATENCY) as site:
             crawl = Crawl(PAGES)
-            crawling = asyncio.create_task(crawl.run(stage, site, patience=3))
+            crawling = asyncio.create_task(crawl.run(stage, site, patience=patience))
             while not crawling.done() and not any(state.document_count for state in crawl.states):
                 await asyncio.sleep(0.05)  # a broken build may fail before it has counted anything
             for fault in faults:
@@ -41,7 +42,7 @@ async def verdict_on(backing: BackingServices, mutant: str, *faults: Inject) -> 
 
 
 async def test_real_build_survives_what_the_mutants_do_not(backing: BackingServices, amqp_url: str) -> None:
-    verdict = await verdict_on(backing, "", killed_before_the_commit, repeated, unbound)
+    verdict = await verdict_on(backing, "", killed_before_the_commit, repeated, unbound, patience=60)
 
     assert verdict.problems == []
 

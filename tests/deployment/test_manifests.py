@@ -1,5 +1,6 @@
 """The manifests of both overlays, as an operator would apply them; each check is shown to find its faults."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,15 @@ def test_alerts_of_the_operator_are_those_that_are_tested() -> None:
     assert written["spec"] == rules, "run `make alerts`"
 
 
+def test_clients_behind_a_proxy_do_not_share_the_limit_of_one_address() -> None:
+    manifests = manifests_of("production")
+    [gateway] = [one for one in of(manifests, "Deployment") if one["metadata"]["name"] == "ws-gateway"]
+    [container] = gateway["spec"]["template"]["spec"]["containers"]
+
+    assert of(manifests, "HTTPRoute")
+    assert {"name": "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", "value": "0"} in container["env"]
+
+
 def test_trackers_are_scaled_by_a_queue_that_is_declared() -> None:
     assert trigger_of("job-tracker")["queueName"] in {queue.name for queue in WORK_QUEUES}
 
@@ -122,7 +132,20 @@ async def test_crawlers_are_scaled_by_the_pages_that_are_due(crawler_pool: Pool)
         await connection.execute(DUE_AND_NOT)
         due = await connection.fetchval(trigger_of("crawler")["query"])
 
-    assert due == 2
+    assert due == 3
+
+
+async def test_scaler_of_the_crawlers_reads_a_part_of_a_long_queue(crawler_pool: Pool) -> None:
+    query = trigger_of("crawler")["query"]
+    async with crawler_pool.acquire() as connection:
+        await connection.execute(DUE_AND_NOT)
+        await connection.execute(LONG_QUEUE)
+        due = await connection.fetchval(query)
+        plan = "\n".join(line for (line,) in await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
+    [read] = re.findall(r"Sample Scan on queue .*actual rows=(\d+)", plan)
+
+    assert 70_000 < due < 140_000
+    assert int(read) < 50_000
 
 
 async def test_scaler_of_the_crawlers_has_no_more_rights_than_they(crawler_pool: Pool) -> None:
@@ -138,16 +161,24 @@ def trigger_of(service: str) -> dict[str, str]:
     return metadata
 
 
-# Due are the pages d and e. f is of a level whose turn has not come, g of a time, h has a worker, i's job is paused.
+# Due are the pages d and e, and j, whose job has no levels. f is of a level whose turn has not come, g of a time, h has
+# a worker, i's job is paused.
 DUE_AND_NOT = """
-INSERT INTO jobs (job_id, status, revision, level) SELECT gen_random_uuid(), status, 1, 1
-    FROM unnest(ARRAY['running', 'paused']) AS status;
+INSERT INTO jobs (job_id, status, revision, level) SELECT gen_random_uuid(), status, 1, level
+    FROM (VALUES ('running', 1), ('paused', 1), ('running', NULL)) AS jobs (status, level);
 INSERT INTO slots (origin, slot, owner) VALUES ('http://free', 0, NULL), ('http://busy', 0, gen_random_uuid());
 INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, not_before)
     SELECT job_id, origin, 0, depth, gen_random_uuid(), page, 0, now() + age * interval '1 hour'
     FROM (VALUES
-        ('running', 'http://free', 0, 'd', -1), ('running', 'http://new', 1, 'e', -1),
-        ('running', 'http://free', 2, 'f', -1), ('running', 'http://free', 0, 'g', 1),
-        ('running', 'http://busy', 0, 'h', -1), ('paused', 'http://free', 0, 'i', -1)
-    ) AS pages (status, origin, depth, page, age) JOIN jobs USING (status);
+        ('running', 1, 'http://free', 0, 'd', -1), ('running', 1, 'http://new', 1, 'e', -1),
+        ('running', 1, 'http://free', 2, 'f', -1), ('running', 1, 'http://free', 0, 'g', 1),
+        ('running', 1, 'http://busy', 0, 'h', -1), ('paused', 1, 'http://free', 0, 'i', -1),
+        ('running', NULL, 'http://free', 3, 'j', -1)
+    ) AS pages (status, level, origin, depth, page, age)
+    JOIN jobs ON jobs.status = pages.status AND jobs.level IS NOT DISTINCT FROM pages.level;
+"""
+LONG_QUEUE = """
+INSERT INTO queue (job_id, origin, slot, depth, page_id, url, redirects, not_before)
+    SELECT job_id, 'http://free', 0, 3, gen_random_uuid(), 'http://free/an/address/of/some/length/' || n, 0, now()
+    FROM jobs CROSS JOIN generate_series(1, 100000) AS n WHERE level IS NULL;
 """

@@ -41,6 +41,14 @@ def test_steps_that_are_run_again_are_those_that_are_labelled() -> None:
     assert labelled == {"declare", "migrate-crawler", "migrate-job-tracker"}
 
 
+def test_only_this_machine_reaches_the_gateway_and_the_broker_of_the_compose_file() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+
+    assert ports == {"rabbitmq": ["127.0.0.1::5672"], "ws-gateway": ["127.0.0.1:${TALLYHO_PORT:-8080}:8080"]}
+    assert "docker compose --file deploy/compose.yaml port rabbitmq 5672" in PAGE
+
+
 def test_variables_of_the_compose_file_are_explained() -> None:
     used = set(re.findall(r"\$\{(\w+)", (ROOT / "deploy" / "compose.yaml").read_text()))
 

@@ -84,7 +84,7 @@ async def drained(system: System, client: Tallyho, job_id: UUID) -> None:
     while await waiting(system, TRACKER_EVENTS) or revision != (await client.job(job_id)).revision:
         await settled(system.database_url)
         revision = (await client.job(job_id)).revision
-        await asyncio.sleep(1)  # a batch that a tracker holds shows nowhere
+        await asyncio.sleep(3)  # a batch that a tracker holds shows nowhere
 
 
 async def test_restored_crawl_goes_on_and_counts_exactly(system: System, tools: Path, tmp_path: Path) -> None:

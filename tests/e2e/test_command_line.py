@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sites import made_up_site
+from sites import endless_site, made_up_site
 from tallyho.system import System
 from watched_site import until
 
@@ -109,7 +109,7 @@ async def test_bad_input_is_one_line_that_names_the_field_and_exit_2(
 
 
 async def test_job_can_be_cancelled_while_it_is_watched(system: System) -> None:
-    with made_up_site(2000, latency=0.05) as site:
+    with endless_site(2000, latency=0.05) as site:
         watching = asyncio.create_task(tallyho(system, "crawl", site, "--json", "--name", "to be cancelled"))
         listed: list[dict[str, Any]] = []
         while not (listed and listed[0]["name"] == "to be cancelled" and listed[0]["document_count"]):

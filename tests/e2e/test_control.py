@@ -48,7 +48,7 @@ class Site:
         if request.path == "/robots.txt":
             return web.Response(status=HTTPStatus.NOT_FOUND)
         self.arrivals.append(monotonic())
-        if request.path == "/":
+        if request.path in ("/", "/hub"):
             await self.open.wait()
         await asyncio.sleep(SECONDS)  # a server that takes its time is what is served
         if request.path in self.broken:
@@ -158,15 +158,16 @@ async def test_pause_resume_and_cancel_hold_within_a_second_for_a_hundred_thousa
 
 async def test_budget_is_raised_and_lowered_while_a_job_runs(client: Tallyho) -> None:
     async with serving() as site:
-        site.open.set()
         raised = await client.create_job(f"{site.url}/hub", max_pages=2, delay=0.2)
         await site.next_arrival()
         changed = await client.change(raised.job_id, max_pages=12, delay=None)
+        site.open.set()  # with its first page under way it can't be over before it is changed
         grown = [state async for state in client.watch(raised.job_id)]
 
-        lowered = await client.create_job(f"{site.url}/hub", max_pages=1000, delay=0.2)
+        # So slow that the change comes long before the eighth document, however late it is.
+        lowered = await client.create_job(f"{site.url}/hub", max_pages=1000, delay=4)
         async for state in client.watch(lowered.job_id):
-            if state.document_count >= 3:
+            if state.document_count >= 1:
                 break
         await client.change(lowered.job_id, max_pages=8, delay=0)
         shrunk = [state async for state in client.watch(lowered.job_id)]

@@ -15,7 +15,7 @@ from firecrawl import AsyncFirecrawl, Firecrawl  # type: ignore[import-untyped] 
 from firecrawl.v2.types import PaginationConfig, ScrapeOptions  # type: ignore[import-untyped]
 from firecrawl.v2.utils.error_handler import BadRequestError, FirecrawlError  # type: ignore[import-untyped]
 from firecrawl.v2.watcher_async import AsyncWatcher  # type: ignore[import-untyped]
-from sites import made_up_site
+from sites import endless_site, made_up_site
 from tallyho.system import System
 
 PATIENCE = 60
@@ -123,7 +123,7 @@ def test_status_can_be_read_page_by_page(client: Any) -> None:
 
 
 def test_status_of_a_running_crawl_holds_what_it_counts(client: Any) -> None:
-    with made_up_site(400, latency=0.1) as site:
+    with endless_site(400, latency=0.1) as site:
         crawl_id = client.start_crawl(site).id
         running = until(client, crawl_id, completed=110)
         page = client.get_crawl_status(crawl_id, pagination_config=PaginationConfig(auto_paginate=False))
@@ -137,7 +137,7 @@ def test_status_of_a_running_crawl_holds_what_it_counts(client: Any) -> None:
 
 
 def test_cancelled_crawl_is_final_at_once(client: Any) -> None:
-    with made_up_site(400, latency=0.1) as site:
+    with endless_site(400, latency=0.1) as site:
         crawl_id = client.start_crawl(site).id
         until(client, crawl_id, completed=20)
         active = [crawl.id for crawl in client.get_active_crawls().crawls]
@@ -234,7 +234,7 @@ def test_watcher_of_a_finished_crawl_sees_all_of_it(client: Any) -> None:
 
 
 def test_watcher_hears_that_a_crawl_was_cancelled_or_failed(client: Any) -> None:
-    with made_up_site(400, latency=0.1) as site:
+    with endless_site(400, latency=0.1) as site:
         cancelled = client.start_crawl(site).id
         threading.Timer(1.0, client.cancel_crawl, [cancelled]).start()
         events = watched(client, cancelled)

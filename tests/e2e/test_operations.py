@@ -22,7 +22,8 @@ from tallyho_contracts.jobs import Job, JobState, JobStatus
 from tallyho_contracts.registry import EVENTS
 from tallyho_messaging.topology import DEAD_LETTERS
 
-SILENCE_SECONDS = 2.0
+# Longer than any pause of a crawl whose crawler is not stopped: the retry of a page, on a busy machine.
+SILENCE_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tallyho_backing_services.servers import PrivateServer
 from tallyho_messaging.topology import DEAD_LETTERS
 
 PAGES = 200
-LATENCY = 0.5  # seconds a page: the crawl is at work until all has been changed
+LATENCY = 1.0  # seconds a page: the crawl is at work until all has been changed
 STOP_SECONDS = 30.0  # as its pod has
 SECRETS = ("AMQP_URL", "DATABASE_URL")
 REFUSED = re.compile(rb"password authentication failed|ACCESS_REFUSED", re.I)

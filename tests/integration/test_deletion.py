@@ -18,7 +18,7 @@ from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
 from job_tracker import deletion
 from made_up_web import SimulatedWorker, Web, WebPage, crawl_at_once, crawler_deps, start
 from tallyho_contracts.crawls import CrawlDelete, CrawlOptions, CrawlStart
-from tallyho_contracts.jobs import Job, JobCreate, JobDelete, JobGet, JobList, JobsQuery, JobStatus
+from tallyho_contracts.jobs import Job, JobCreate, JobDelete, JobGet, JobList, JobRetry, JobsQuery, JobStatus
 from tallyho_contracts.pages import Outcome
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
@@ -85,6 +85,44 @@ async def test_job_that_has_not_ended_can_not_be_deleted(tracker: Tracker) -> No
 
     assert await code_of(tracker, JobDelete(job_id=job_id)) is ErrorCode.CONFLICT
     assert (await tracker.job(job_id)).status is JobStatus.PENDING
+
+
+async def test_job_that_another_retries_can_not_be_deleted_before_that_one_has_ended(tracker: Tracker) -> None:
+    first, second, third = await tracker.create(), uuid4(), uuid4()
+    await tracker.apply(started(first, "a"), finished(first, "a", Outcome.FAILED))
+    await tracker.ask(JobRetry(job_id=second, retry_of=first))
+    while_retried = await code_of(tracker, JobDelete(job_id=first))
+    await tracker.apply(started(second, "a"), finished(second, "a", Outcome.FAILED))
+    await tracker.ask(JobRetry(job_id=third, retry_of=second))
+    # The third knows what the first has met.
+    both_retried = {await code_of(tracker, JobDelete(job_id=job_id)) for job_id in (first, second)}
+    tracker.now += timedelta(days=2)
+    await deletion.delete_old_jobs(tracker.deps, timedelta(days=1))
+    listed = await tracker.ask(JobsQuery())
+    await tracker.apply(started(third, "a"), finished(third, "a"))
+    await tracker.ask(JobDelete(job_id=first))
+
+    assert while_retried is ErrorCode.CONFLICT
+    assert both_retried == {ErrorCode.CONFLICT}
+    assert isinstance(listed, JobList)
+    assert {job.job_id for job in listed.jobs} == {first, second, third}
+
+
+async def test_list_of_jobs_goes_on_after_a_job_that_was_deleted_meanwhile(tracker: Tracker) -> None:
+    jobs = [await ended_job(tracker, "a") for _ in range(5)]
+    seen: list[UUID] = []
+    before: UUID | None = None
+    while len(seen) < len(jobs):
+        listed = await tracker.ask(JobsQuery(before=before, limit=2))
+        assert isinstance(listed, JobList)
+        seen += [job.job_id for job in listed.jobs]
+        for job in listed.jobs:
+            await tracker.ask(JobDelete(job_id=job.job_id))
+        before = seen[-1]
+
+    assert seen == jobs[::-1]
+    with pytest.raises(RequestRefused, match="there is no job"):
+        await tracker.ask(JobsQuery(before=uuid4()))
 
 
 async def test_tracker_forgets_a_job_in_chunks_and_of_no_other_job_anything(
@@ -220,7 +258,7 @@ async def test_document_that_another_job_saves_during_the_deletion_stays(crawler
     assert await stored_urls(crawler_pool) == set(SHARED[:3])
 
 
-MANY = 30_000
+MANY = 100_000
 FILL = """
 WITH job AS (
     INSERT INTO jobs (job_id, status, started, revision, has_remains) VALUES ($1, 'cancelled', true, 1, $2)

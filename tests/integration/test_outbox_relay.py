@@ -16,6 +16,8 @@ from tallyho_postgres import outbox
 from tallyho_postgres.outbox import OutboxEvent, Relay
 from tallyho_postgres.pool import Pool, open_pool
 
+# So many rounds, one after the other, would take longer than any time limit of a sweep.
+ENOUGH = 100_000
 EXPIRE = "UPDATE outbox SET leased_until = now() - interval '1 second'"
 
 
@@ -149,13 +151,36 @@ async def test_event_whose_process_died_before_it_was_forgotten_comes_twice_but_
     assert await mailbox.receive_events(2) == [event_id, event_id]
 
 
+async def test_what_others_left_behind_has_its_turn_while_more_comes_all_the_time(
+    tracker_pool: Pool, amqp: Amqp, mailbox: Mailbox
+) -> None:
+    left = set(await leave_behind(tracker_pool, 1, mailbox.exchange))
+    published: set[UUID] = set()
+    found = asyncio.Event()
+
+    async def publish(_: str, __: str, ___: str, ids: Sequence[UUID], ____: Sequence[bytes]) -> None:
+        published.update(ids)
+        if left <= published:
+            found.set()
+        elif len(published) < ENOUGH:
+            relay.offer(outbox_events(1, mailbox.exchange))
+
+    relay = Relay(tracker_pool, publish)
+    relay.offer(outbox_events(1, mailbox.exchange))
+    async with running(relay):
+        await asyncio.wait_for(found.wait(), 60)
+
+    assert len(published) < ENOUGH
+
+
 async def test_two_relays_never_publish_one_event_at_the_same_time(
     tracker_database_url: str, amqp: Amqp, mailbox: Mailbox
 ) -> None:
     in_flight: set[UUID] = set()
+    twice: set[UUID] = set()
 
     async def publish(exchange: str, key: str, type_: str, ids: Sequence[UUID], bodies: Sequence[bytes]) -> None:
-        assert in_flight.isdisjoint(ids)
+        twice.update(in_flight.intersection(ids))
         in_flight.update(ids)
         await amqp.publisher.publish_events(exchange, key, type_, ids, bodies)
         in_flight.difference_update(ids)
@@ -169,6 +194,7 @@ async def test_two_relays_never_publish_one_event_at_the_same_time(
             received = await mailbox.receive_events(5_000)
             await emptied(one)
 
+    assert not twice
     assert Counter(received) == Counter(left)
     assert mailbox.is_empty
 
@@ -189,7 +215,7 @@ async def test_unroutable_event_waits_with_its_reason_and_is_published_once_its_
             await emptied(tracker_pool)
 
     assert "NO_ROUTE" in row["last_error"]
-    assert row["attempts"] == 1
+    assert row["attempts"] >= 1
     assert received == [events[0].event_id]
 
 
@@ -216,11 +242,12 @@ async def test_event_that_can_not_be_published_backs_off_ever_longer_but_never_f
     await tracker_pool.execute("UPDATE outbox SET attempts = $1", attempts)
     rows = await tracker_pool.fetch(outbox.SQL["lease_expired"], 1, timedelta(seconds=15))
 
-    await tracker_pool.execute(outbox.SQL["back_off"], [event_id], "broker away")
+    async with tracker_pool.acquire() as connection, connection.transaction():  # in which no time passes
+        await connection.execute(outbox.SQL["back_off"], [event_id], "broker away")
+        wait = await connection.fetchval("SELECT extract(epoch FROM leased_until - now())::float FROM outbox")
 
-    wait = await tracker_pool.fetchval("SELECT extract(epoch FROM leased_until - now())::float FROM outbox")
     assert rows == []
-    assert seconds - 1 < wait <= seconds
+    assert wait == seconds
     assert await tracker_pool.fetchval("SELECT attempts FROM outbox") == attempts + 1
 
 

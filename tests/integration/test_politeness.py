@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from itertools import pairwise
+from time import monotonic
+from typing import Any
 
 import pytest
 from aiohttp import web
+from crawler import origins, retry
 from crawler import politeness as politeness_module
-from crawler import retry
 from crawler.deps import Deps
 from crawler.frontier import Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
@@ -203,15 +204,15 @@ async def test_requests_to_an_origin_with_a_delay_are_spaced_over_all_processes(
             visiting(deps.pool, host_delay=host_delay) as second,
         ):
             await asyncio.gather(first.politeness.robots(site.url), second.politeness.robots(site.url))
+            began = monotonic()
             await asyncio.gather(
                 *(first.visit(page) for page in pages[:3]), *(second.visit(page) for page in pages[3:])
             )
     arrivals = [at for path, at in site.arrivals if path != "/robots.txt"]
 
     assert len(arrivals) == 6
-    # A busy machine is late with some, but on the whole they keep their distance.
-    assert min(after - before for before, after in pairwise(arrivals)) > delay / 2
-    assert arrivals[-1] - arrivals[0] > 5 * delay - delay / 2
+    # A busy machine may be late with any of them, which brings it nearer to the next; none can be early.
+    assert all(at - began > number * delay - 0.02 for number, at in enumerate(arrivals))
 
 
 async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,24 +247,30 @@ async def held(pool: Pool) -> float:
     return seconds
 
 
-@pytest.mark.parametrize(("status", "seconds"), [(503, [0, 1, 2, 4]), (429, [1, 2, 4, 8]), (500, [0, 0, 0, 0])])
+@pytest.mark.parametrize(("status", "seconds"), [(503, [0, 1, 2, 4]), (429, [1, 2, 4, 8]), (500, [])])
 async def test_origin_that_is_too_busy_is_left_alone_longer_each_time(
-    deps: Deps, status: int, seconds: list[int]
+    deps: Deps, monkeypatch: pytest.MonkeyPatch, status: int, seconds: list[int]
 ) -> None:
-    holds = []
+    holds: list[float] = []
+    hold_origin = origins.hold_origin
+
+    async def noted(*arguments: Any, **limits: Any) -> float:
+        holds.append(await hold_origin(*arguments, **limits))
+        return holds[-1]
+
+    monkeypatch.setattr(origins, "hold_origin", noted)
     async with serving({f"/{number}": lambda: busy(status) for number in range(4)}) as site:
         pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(4)))
         for page_ in pages:
             async with visiting(deps.pool) as visitor:  # another process each time: what is known is shared
                 await visitor.visit(page_)
-            holds.append(await held(deps.pool))
             await pass_time(deps.pool, 100)
 
-    assert holds == pytest.approx(seconds, abs=0.5)
+    assert holds == pytest.approx(seconds)
 
 
 async def test_answers_that_come_while_an_origin_is_left_alone_count_once(deps: Deps) -> None:
-    async with serving({f"/{number}": lambda: busy(429) for number in range(4)}) as site:
+    async with serving({f"/{number}": lambda: too_many(100) for number in range(4)}) as site:
         pages = await claimed(deps, *(f"{site.url}/{number}" for number in range(4)))
         site.open.clear()
         async with visiting(deps.pool) as visitor:
@@ -272,7 +279,7 @@ async def test_answers_that_come_while_an_origin_is_left_alone_count_once(deps: 
             site.open.set()
             await asyncio.gather(*visits)
 
-    assert await held(deps.pool) == pytest.approx(1, abs=0.5)
+    assert await held(deps.pool) == pytest.approx(100, abs=60)
     assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
 
 
@@ -291,7 +298,7 @@ async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> Non
 async def test_slot_of_a_slow_page_rests_as_long_as_the_page_took(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(politeness_module, "SLOW_SECONDS", 0.1)
     one_slot = crawler_deps(deps.pool, host_concurrency=1)
-    async with serving({"/a": page, "/b": page}, seconds=0.3) as site:
+    async with serving({"/a": page, "/b": page}, seconds=3.0) as site:
         first, second = await claimed(one_slot, f"{site.url}/a", f"{site.url}/b")
         async with visiting(deps.pool) as visitor:
             visits = await pages_in_turn(visitor, [first, second])
@@ -305,6 +312,6 @@ async def test_slot_of_a_slow_page_rests_as_long_as_the_page_took(deps: Deps, mo
 
     assert isinstance(visits[0], Visit)
     assert visits[1] is None
-    assert 0 < rest < 10
+    assert 0 < rest < 30
     assert early == []
     assert len(later) == 2

@@ -20,7 +20,7 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.publisher import PublishFailedError
 from tallyho_messaging.subscription import subscribe
 from tallyho_messaging.wire import AnyEvent
-from tallyho_postgres.pool import Pool
+from tallyho_postgres.pool import Connection, Pool
 from tracking import Tracker, finished, saved, started
 
 
@@ -145,6 +145,7 @@ async def test_states_of_a_busy_job_keep_their_distance_and_the_last_one_arrives
     jobs = await revisions(tracker, job_id, 40)
     progress = Progress(tracker.pool, gateways.publish)
     async with running(progress):
+        await gateways.until(lambda: len(gateways.states) > 0)  # it has begun
         for job in jobs:
             progress.announce([job])
             await asyncio.sleep(progress_module.INTERVAL_SECONDS / 10)  # the rate at which it is busy
@@ -152,7 +153,7 @@ async def test_states_of_a_busy_job_keep_their_distance_and_the_last_one_arrives
 
     distances = [after - before for before, after in pairwise(gateways.times)]
     assert min(distances) > 0.9 * progress_module.INTERVAL_SECONDS
-    assert 3 <= len(gateways.states) <= len(jobs) / 2
+    assert len(gateways.states) >= 3
 
 
 async def test_jobs_do_not_wait_for_each_other(
@@ -195,7 +196,7 @@ async def test_state_that_could_not_be_published_is_published_again(
     job_id = await ended(tracker)
     gateways.away = True
     async with running(Progress(tracker.pool, gateways.publish)):
-        await gateways.until(lambda: gateways.attempts == 3)
+        await gateways.until(lambda: gateways.attempts >= 3)
         remembered = await is_announced(tracker, job_id)
         gateways.away = False
         await gateways.until(lambda: len(gateways.states) == 1)
@@ -218,7 +219,7 @@ async def test_newer_state_takes_the_place_of_one_that_could_not_be_published(
         await tracker.apply(saved(job_id, "a"))
         progress.announce([await row(tracker, job_id)])
         gateways.reading.set()
-        await gateways.until(lambda: gateways.attempts == 2)
+        await gateways.until(lambda: gateways.attempts >= 2)
         gateways.away = False
         await gateways.until(lambda: len(gateways.states) == 1)
 
@@ -236,6 +237,26 @@ async def test_start_publishes_every_live_job_and_no_other(tracker: Tracker, gat
     assert set(gateways.seen()) == {(running_job, 1), (paused, 2)}
 
 
+async def test_live_jobs_are_published_when_the_database_that_was_away_at_the_start_is_back(
+    tracker: Tracker, gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await tracker.create()
+    answers = iter([ConnectionRefusedError(), ConnectionRefusedError()])
+
+    async def live_jobs(connection: Connection) -> list[Job]:
+        if error := next(answers, None):
+            raise error
+        return await store_live_jobs(connection)
+
+    store_live_jobs = store.live_jobs
+    monkeypatch.setattr(store, "live_jobs", live_jobs)
+    monkeypatch.setattr(progress_module, "SWEEP_SECONDS", 0.05)
+    async with running(Progress(tracker.pool, gateways.publish)):
+        await gateways.until(lambda: len(gateways.states) == 1)
+
+    assert gateways.seen() == [(job_id, 1)]
+
+
 async def test_end_that_a_dead_process_did_not_announce_is_announced_once_by_the_next(
     tracker: Tracker, gateways: Gateways
 ) -> None:
@@ -243,10 +264,9 @@ async def test_end_that_a_dead_process_did_not_announce_is_announced_once_by_the
     async with running(Progress(tracker.pool, gateways.publish)):
         await gateways.until(lambda: len(gateways.states) == 1)
         await marked(tracker, job_id)
+    live = await tracker.create()
     async with running(Progress(tracker.pool, gateways.publish)):
-        live = await tracker.create()
-        async with running(Progress(tracker.pool, gateways.publish)):
-            await gateways.until(lambda: len(gateways.states) == 2)
+        await gateways.until(lambda: len(gateways.states) == 2)
 
     assert gateways.seen() == [(job_id, 2), (live, 1)]
 

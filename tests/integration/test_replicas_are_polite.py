@@ -55,19 +55,19 @@ def deps(crawler_pool: Pool) -> Deps:
 
 
 def check_rate(site: WatchedSite) -> None:
+    # Whoever asks for a page has heard of the delay before.
+    began = min(at for path, at in site.arrivals if path == "/robots.txt")
     arrivals = [at for path, at in site.arrivals if path != "/robots.txt"]
-    in_row = [after - before for before, after in zip(arrivals, arrivals[6:], strict=False)]
 
     assert len(arrivals) == 2 * len(PAGES)
-    # A request can be late on a busy machine, never early: six distances may look shorter by the lateness of the first.
+    # A request can be late on a busy machine, which brings it nearer to the next, but none can be early.
     # Two processes that didn't know of each other would need half the time.
-    assert min(in_row) > 6 * DELAY - 2 * DELAY
-    assert arrivals[-1] - arrivals[0] > (len(arrivals) - 1) * DELAY - 2 * DELAY
+    assert all(at - began > number * DELAY - 0.02 for number, at in enumerate(arrivals))
 
 
 def check_concurrency(site: WatchedSite) -> None:
     assert site.requests.total() == 2 * len(PAGES) + 1  # robots.txt once, by all of them
-    assert site.most_under_way == 3  # six, if they didn't know of each other
+    assert 1 < site.most_under_way <= 3  # six, if they didn't know of each other
 
 
 async def test_replicas_and_jobs_share_the_rate_and_the_concurrency_of_a_host(

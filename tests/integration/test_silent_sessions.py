@@ -15,8 +15,9 @@ from tallyho_postgres.silent_sessions import end_silent_sessions
 FallSilent = Callable[[Connection], Awaitable[object]]
 
 LOCK = "SELECT pg_advisory_xact_lock(1)"
-# Those of the settings that end a session, shorter.
-SHORT = dict.fromkeys(SERVER_SETTINGS.keys() & {"idle_in_transaction_session_timeout"}, "300ms")
+# Those of the settings that end a session, shorter; not so short that a busy machine falls silent by itself.
+SHORT_SECONDS = 3.0
+SHORT = dict.fromkeys(SERVER_SETTINGS.keys() & {"idle_in_transaction_session_timeout"}, f"{SHORT_SECONDS:g}s")
 
 
 async def between_statements(connection: Connection) -> None:
@@ -43,7 +44,7 @@ async def test_lock_of_a_client_that_fell_silent_is_freed(crawler_database_url: 
         pool.acquire() as waiting,
         asyncio.TaskGroup() as loops,
     ):
-        loops.create_task(end_silent_sessions(pool, stop, limit=timedelta(seconds=0.3), interval=0.1))
+        loops.create_task(end_silent_sessions(pool, stop, limit=timedelta(seconds=SHORT_SECONDS), interval=0.1))
         await silent.execute("BEGIN")
         await silent.execute(LOCK)
         await fall_silent(silent)

@@ -92,7 +92,7 @@ async def test_page_is_followed_from_its_claim_to_the_websocket(
     running = running_system(options, backing=backing)
     system = await asyncio.to_thread(running.__enter__)
     try:
-        with made_up_site(12) as site:
+        with made_up_site(12, latency=1.0) as site:  # it is still at work when the client listens
             states = await crawl(system.url, site)
     finally:
         await asyncio.to_thread(running.__exit__, None, None, None)

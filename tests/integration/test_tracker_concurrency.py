@@ -12,7 +12,7 @@ from tallyho_contracts.crawls import CrawlStopped
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import JobCancel, JobStatus
 from tallyho_contracts.pages import Outcome
-from tracking import Tracker, disturbed, finished, made_up_crawl, open_trackers, saved, spawned, started
+from tracking import Tracker, all_states, disturbed, finished, made_up_crawl, open_trackers, saved, spawned, started
 
 JOBS = 8
 
@@ -38,8 +38,7 @@ async def test_two_trackers_on_the_same_jobs_lose_no_count(trackers: list[Tracke
     for crawl in crawls:
         job = await trackers[0].job(crawl.job_id)
         documents = await trackers[0].documents(crawl.job_id)
-        states = [state for tracker in trackers for state in tracker.progress.states[crawl.job_id]]
-        check_every_state(sorted(states, key=lambda state: state.revision))
+        check_every_state(all_states(trackers, crawl.job_id))
         assert job.status is JobStatus.COMPLETED
         assert job.document_count == crawl.count(Outcome.COMPLETED)
         assert job.failed_children == crawl.count(Outcome.FAILED)
@@ -129,6 +128,5 @@ async def test_cancel_at_the_same_time_as_the_last_page_ends_the_job_once(tracke
         await asyncio.gather(trackers[0].apply(finished(job_id, "a")), trackers[1].ask(JobCancel(job_id=job_id)))
         await trackers[1].apply(CrawlStopped(parent_job_id=job_id, page_ids=(spawned(job_id, "a").page_id,)))
 
-        states = [state for tracker in trackers for state in tracker.progress.states[job_id]]
-        check_every_state(sorted(states, key=lambda state: state.revision))
+        check_every_state(all_states(trackers, job_id))
         assert (await trackers[0].job(job_id)).document_count == 1

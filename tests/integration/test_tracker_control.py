@@ -15,8 +15,8 @@ from tracking import Tracker, finished, open_trackers, spawned, started
 
 
 @pytest.fixture
-async def tracker(database_url: str, tracker_pool: object) -> AsyncIterator[Tracker]:
-    async with open_trackers(database_url, 1) as [one]:
+async def tracker(tracker_database_url: str) -> AsyncIterator[Tracker]:
+    async with open_trackers(tracker_database_url, 1) as [one]:
         yield one
 
 

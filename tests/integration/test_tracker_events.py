@@ -158,6 +158,16 @@ async def test_second_end_of_a_page_changes_nothing(tracker: Tracker) -> None:
     assert (job.cancelled_children, page.reason) == (0, None)
 
 
+async def test_state_of_a_batch_whose_answer_was_lost_is_announced_when_it_comes_again(tracker: Tracker) -> None:
+    job_id = await tracker.create()
+    batch = [started(job_id, "a"), saved(job_id, "a")]
+    await tracker.apply(*batch)
+    announced = tracker.progress.states.pop(job_id)
+    await tracker.apply(*batch)
+
+    assert tracker.progress.states[job_id] == announced[-1:]
+
+
 async def test_nothing_is_announced_after_the_end(tracker: Tracker) -> None:
     job_id = await tracker.create()
     events = [started(job_id, "a"), claimed(job_id, "a"), saved(job_id, "a"), finished(job_id, "a")]

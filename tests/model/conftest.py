@@ -8,10 +8,10 @@ from tallyho_postgres.pool import Pool, open_pool
 
 
 @pytest.fixture
-async def pools(database_url: str) -> AsyncIterator[tuple[Pool, Pool]]:
+async def pools(tracker_database_url: str) -> AsyncIterator[tuple[Pool, Pool]]:
     """Of two trackers."""
     async with (
-        open_pool(database_url, schema="job_tracker") as one,
-        open_pool(database_url, schema="job_tracker") as two,
+        open_pool(tracker_database_url, schema="job_tracker") as one,
+        open_pool(tracker_database_url, schema="job_tracker") as two,
     ):
         yield one, two

@@ -21,7 +21,7 @@ from tallyho_contracts.pages import PageState
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
 from tallyho_postgres.pool import Pool
-from tracking import SEED, Tracker
+from tracking import SEED, Tracker, all_states
 
 pytestmark = pytest.mark.timeout(0)  # what fails is made smaller first; the database has time limits of its own
 
@@ -99,8 +99,7 @@ class Told:
 
     def states(self, job_id: UUID) -> list[JobState]:
         """What both trackers announced of a job, as who drops older states would read it."""
-        states = [state for tracker in self.trackers for state in tracker.progress.states[job_id]]
-        return sorted(states, key=lambda state: state.revision)
+        return all_states(self.trackers, job_id)
 
     def _check_revision(self, seen: Seen, job_id: UUID, *, is_news: bool) -> None:
         """It rises with every change and with nothing else, and the newest state was announced under it."""

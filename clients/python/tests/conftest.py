@@ -88,6 +88,7 @@ class GatewayDouble:
         self.urls: list[dict[str, Any]] = []
         self.document_requests = 0
         self.job_pages = 1
+        self.deleted = False
         self.lose_replies = 0
         self.unavailable_subscriptions = 0
         self.refuse_next: list[web.Response] = []
@@ -113,11 +114,12 @@ class GatewayDouble:
         app.router.add_post("/v1/jobs", self._create)
         app.router.add_get("/v1/jobs", self._list)
         app.router.add_get("/v1/jobs/{id}", self._job)
-        app.router.add_delete("/v1/jobs/{id}", self._job)
+        app.router.add_delete("/v1/jobs/{id}", self._delete)
         app.router.add_post("/v1/jobs/{id}/{command:cancel|pause|resume}", self._job)
         app.router.add_patch("/v1/jobs/{id}", self._change)
         app.router.add_post("/v1/jobs/{id}/retry", self._job)
         app.router.add_get("/v1/jobs/{id}/documents", self._documents)
+        app.router.add_get("/v1/jobs/{id}/contents", self._documents)
         app.router.add_get("/v1/jobs/{id}/saved-documents", self._saved_documents)
         app.router.add_get("/v1/jobs/{id}/ledger", self._ledger)
         app.router.add_get("/v1/jobs/{id}/urls", self._urls)
@@ -171,6 +173,8 @@ class GatewayDouble:
             if request.path != "/v1/ws":
                 return problem(401, "unauthorized", "A valid key is needed.")
             self.close_next = [(4401, '{"reason":"a valid key is needed","retry":false}')]
+        if self.deleted and "id" in request.match_info:
+            return problem(404, "not_found", "no such job")
         answer: web.StreamResponse = await handler(request)
         return answer
 
@@ -191,6 +195,14 @@ class GatewayDouble:
             return problem(404, "not_found", f"no job {request.match_info['id']}")
         return web.Response(text=self._as_job().model_dump_json(), content_type="application/json")
 
+    async def _delete(self, request: web.Request) -> web.Response:
+        answer = await self._job(request)
+        self.deleted = answer.status == 200
+        if self.lose_replies and request.transport is not None:
+            self.lose_replies -= 1
+            request.transport.abort()
+        return answer
+
     async def _change(self, request: web.Request) -> web.Response:
         self.changes.append(await request.json())
         return await self._job(request)
@@ -202,7 +214,10 @@ class GatewayDouble:
         for ordinal in range(int(request.query.get("after", "0")) + 1, self.document_count + 1):
             if ordinal in self.skipped_ordinals:
                 continue
-            await response.write(json.dumps(document(ordinal)).encode() + b"\n")
+            item = document(ordinal)
+            if request.path.endswith("/contents"):
+                item = {"document": item, "stored": STORED.model_dump(mode="json")}
+            await response.write(json.dumps(item).encode() + b"\n")
             if ordinal == self.cut_documents_after:
                 self.cut_documents_after = None
                 assert request.transport is not None

@@ -78,7 +78,7 @@ async def test_restarting_gateway_is_come_back_to_after_the_time_it_says(gateway
         states = [state.revision async for state in client.watch(gateway.job_id)]
 
     assert states == [2]
-    assert 0.7 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.7
 
 
 async def test_told_time_is_no_longer_than_the_patience(gateway: "GatewayDouble") -> None:

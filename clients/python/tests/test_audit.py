@@ -93,6 +93,16 @@ async def test_without_a_job_those_that_have_ended_are_audited(gateway: "Gateway
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "1 audited, 0 with drift")
 
 
+async def test_job_that_is_deleted_meanwhile_is_not_audited(gateway: "GatewayDouble", command: "Command") -> None:
+    end_with(gateway, 2)
+    gateway.deleted = True
+    ran = await command("audit")
+    one = await command("audit", str(gateway.job_id))
+
+    assert (ran.code, ran.out, ran.err) == (0, "0 audited, 0 with drift\n", "")
+    assert (one.code, one.err.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("job", ["not-an-id", str(UUID(int=7))])
 async def test_job_that_is_none_is_one_line_and_exit_2(command: "Command", job: str) -> None:
     ran = await command("audit", job)

@@ -38,6 +38,35 @@ async def test_creation_is_repeated_with_the_same_key_while_the_gateway_is_unava
     assert len({key for key, _ in gateway.created}) == 1
 
 
+async def test_gateway_that_fails_for_a_moment_is_asked_again(gateway: "GatewayDouble") -> None:
+    gateway.refuse_next = [gateway.problem(500, "internal", "An error occurred."), web.Response(status=520)]
+    async with Tallyho(gateway.url) as client:
+        job = await client.job(gateway.job_id)
+        gateway.refuse_next = [web.Response(status=500)]
+        gateway.present = gateway.state(2, JobStatus.COMPLETED)
+        states = [state.revision async for state in client.watch(gateway.job_id)]
+
+    assert (job.revision, states) == (1, [2])
+
+
+async def test_job_is_deleted_though_the_answer_was_lost(gateway: "GatewayDouble") -> None:
+    gateway.lose_replies = 1
+    async with Tallyho(gateway.url) as client:
+        deleted = await client.delete(gateway.job_id)
+        with pytest.raises(NotFound):
+            await client.delete(gateway.job_id)
+
+    assert (gateway.lose_replies, deleted.job_id) == (0, gateway.job_id)
+
+
+async def test_key_that_may_only_write_deletes_a_job(gateway: "GatewayDouble") -> None:
+    gateway.refuse_next = [gateway.problem(403, "forbidden", "The key may not read.")]
+    async with Tallyho(gateway.url) as client:
+        deleted = await client.delete(gateway.job_id)
+
+    assert (gateway.deleted, deleted.job_id) == (True, gateway.job_id)
+
+
 async def test_two_creations_have_different_keys(gateway: "GatewayDouble") -> None:
     async with Tallyho(gateway.url) as client:
         await client.create_job(["http://site/"])

@@ -1,4 +1,6 @@
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tallyho.demo import Figures, figure_lines
@@ -21,3 +23,11 @@ def test_each_figure_that_differs_is_told(wrong: dict[str, int]) -> None:
 
     assert not figures.agree
     assert figure_lines(figures)[-1] == "THEY DIFFER"
+
+
+@pytest.mark.parametrize(("words", "wanted"), [([], ""), (["URL=http://site/?a=1&b=2"], ' "http://site/?a=1&b=2"')])
+def test_address_that_make_is_given_is_one_word(words: list[str], wanted: str) -> None:
+    make = ["make", "--dry-run", "--old-file=.venv/installed", "demo", *words]
+    printed = subprocess.run(make, cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True).stdout
+
+    assert printed.strip().partition("tallyho.demo")[2].rstrip() == wanted

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tallyho_backing_services import free_port
+from tallyho_backing_services.ports import is_free
 from tallyho_backing_services.processes import Stat, descendants, is_running
 
 PROGRAM = Path(__file__).with_name("stand_in_system.py")
@@ -95,7 +96,7 @@ def test_signal_while_starting_stops_all_that_was_started(environment: dict[str,
 
 
 def test_gateways_take_the_ports_from_the_one_that_was_asked_for(environment: dict[str, str]) -> None:
-    port = free_port()
+    port = next(port for port in iter(free_port, None) if is_free(port + 1))
     with tallyho_up(environment, f"--port={port}", "--gateways=2") as up:
         ready = up.until("^ready at (.*?) \\(")
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aio_pika
@@ -70,8 +71,10 @@ def listening_addresses(pids: set[int]) -> set[str]:
     """Return the addresses, as the kernel writes them, on which these processes listen."""
     inodes = set()
     for pid in pids:
-        for file in Path(f"/proc/{pid}/fd").iterdir():
-            inodes.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
+        with suppress(OSError):  # a process that has ended meanwhile, or one of its files
+            for file in list(Path(f"/proc/{pid}/fd").iterdir()):
+                with suppress(OSError):
+                    inodes.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
     rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
     return {row[1].split(":")[0] for row in rows if row[3] == LISTEN and row[9] in inodes}
 

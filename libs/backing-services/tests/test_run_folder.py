@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tallyho_backing_services import free_port
+from tallyho_backing_services.cache import cache_folder
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.processes import Stat, is_running
 from tallyho_backing_services.run_folder import open_run_folder, read_record
@@ -80,6 +81,29 @@ def test_end_of_a_run_ends_its_processes_and_removes_its_folder(tmp_path: Path) 
 
     assert not process.running
     assert not run.path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+@pytest.mark.parametrize("made_before", [False, True])
+@pytest.mark.parametrize("umask", [0o077, 0o027])
+def test_folder_of_roots_run_is_open_to_others_whatever_the_umask(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, umask: int, made_before: bool
+) -> None:
+    home = cache.parent / "home" / ".cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    if made_before:
+        (home / "tallyho").mkdir(parents=True)
+        for closed in (home / "tallyho" / "runs", home / "tallyho"):
+            closed.mkdir(exist_ok=True)
+            closed.chmod(0o700)
+    before = os.umask(umask)
+    try:
+        with open_run_folder(cache_folder(), ignore) as run:
+            run.call("someone else", ["/bin/sh", "-c", f"cd {run.path}"], env=ENV, user="nobody")
+    finally:
+        os.umask(before)
+
+    assert run.path.is_relative_to(home)
 
 
 def test_nothing_starts_in_a_run_that_has_ended(tmp_path: Path) -> None:

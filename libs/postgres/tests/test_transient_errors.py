@@ -19,6 +19,7 @@ from tallyho_postgres.errors import is_transient
         asyncpg.LockNotAvailableError("could not obtain lock"),
         asyncpg.IdleInTransactionSessionTimeoutError("terminating connection due to idle-in-transaction timeout"),
         asyncpg.InvalidPasswordError("password authentication failed"),
+        asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         ConnectionRefusedError(111, "Connect call failed"),

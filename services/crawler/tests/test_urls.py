@@ -5,10 +5,12 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import ada_url
 import pytest
 from crawler.urls import canonical, document_id, join, origin, page_id, redacted, site, without_tracking
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 BASE = "https://example.com/docs/a/page.html?x=1"
+# An example may take long where others work.
+ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,7 @@ def test_length_counts_what_is_kept() -> None:
     assert join(longest, "?" + "q" * 2048) is None
 
 
+@ANY_MACHINE
 @given(st.text(max_size=60))
 def test_canonical_spelling_is_its_own(rest: str) -> None:
     url = canonical("http://" + rest)
@@ -179,6 +182,7 @@ def test_url_is_logged_without_its_secrets(url: str, logged: str) -> None:
     assert redacted(url) == logged
 
 
+@ANY_MACHINE
 @given(
     st.sampled_from(["/", "/docs/", "/docs/page", "/docs/page?x=/y/", "/?q=a/b"]),
     st.text(st.sampled_from("aé1/.?&:;=@\\ \t\n%"), max_size=8),

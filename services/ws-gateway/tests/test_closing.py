@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import WSMessage, WSMsgType
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from tallyho_contracts.jobs import JobState
@@ -24,6 +24,8 @@ from ws_gateway.limits import Allowance, Limits
 
 State = Callable[..., JobState]
 ONE = UUID(int=1)
+# An example may take long where others work.
+ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -149,7 +151,7 @@ async def test_client_that_acknowledges_nothing_for_long_is_told_to_resume(
 
 
 async def test_too_many_messages_end_the_connection(gateway_with: Any) -> None:
-    gateway = await gateway_with(limits=Limits(messages_per_second=1, messages_at_once=5))
+    gateway = await gateway_with(limits=Limits(messages_per_second=0.01, messages_at_once=5))
     watcher = await gateway.watch("/v1/ws")
 
     for _ in range(7):
@@ -241,6 +243,7 @@ FRAMES = st.fixed_dictionaries(
 )
 
 
+@ANY_MACHINE
 @given(st.text(max_size=200) | JSON.map(json.dumps) | FRAMES.map(json.dumps))
 def test_whatever_is_sent_is_a_frame_or_a_named_fault(text: str) -> None:
     fault: Error | None = None
@@ -258,6 +261,7 @@ async def test_fuzzed_frames_neither_break_nor_leak(gateway_with: Any, state: St
         gateway.tracker.add(state(job, 1))
     texts: list[str] = []
 
+    @ANY_MACHINE
     @given(FRAMES.map(json.dumps) | st.text(max_size=50))
     def collect(text: str) -> None:
         texts.append(text.encode(errors="replace").decode())

@@ -38,6 +38,7 @@ def test_options_are_translated() -> None:
         allowExternalLinks=True,
         allowSubdomains=True,
         sitemap="skip",
+        delay=0.5,
         scrapeOptions={"formats": ["links"]},
     )
 
@@ -48,6 +49,7 @@ def test_options_are_translated() -> None:
         exclude=("old",),
         outlinks=True,
         subdomains=True,
+        delay=0.5,
         markdown=False,
     )
 
@@ -76,6 +78,11 @@ def test_sitemaps_are_read_unless_they_are_to_be_skipped(asked: str | None, read
     assert options_of(sitemap=asked).sitemap == read
 
 
+@pytest.mark.parametrize("none", [None, 0])
+def test_pace_is_that_of_the_site_unless_a_delay_is_given(none: object) -> None:
+    assert options_of(delay=none).delay is None
+
+
 def test_url_without_a_scheme_is_completed() -> None:
     created = parse(url="example.com/docs").to_create(UUID(int=1), "key")
 
@@ -99,7 +106,6 @@ def test_options_that_say_no_or_change_no_document_are_accepted() -> None:
         "prompt": None,
         "ignoreQueryParameters": False,
         "ignoreRobotsTxt": False,
-        "delay": 0,
         "zeroDataRetention": False,
     }
     ignored = {"deduplicateSimilarURLs": True, "maxConcurrency": 5, "integration": "x", "origin": "y"}
@@ -111,7 +117,7 @@ def test_options_that_say_no_or_change_no_document_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("prompt", "only the blog"), ("ignoreQueryParameters", True), ("ignoreRobotsTxt", True), ("delay", 1)),
+        *(("prompt", "only the blog"), ("ignoreQueryParameters", True), ("ignoreRobotsTxt", True)),
         *(("webhook", {"url": "https://example.com"}), ("zeroDataRetention", True)),
         *(("robotsUserAgent", "Bot"), ("maxDepth", 3)),
     ],
@@ -142,6 +148,7 @@ def test_page_option_that_would_change_the_documents_is_refused(name: str, value
         ({"includePaths": ["["]}, "includePaths"),
         ({"includePaths": ["a"] * 101}, "includePaths"),
         ({"sitemap": "all"}, "sitemap"),
+        *(({"delay": wrong}, "delay") for wrong in (-1, 3601, "nan")),
     ],
 )
 def test_value_that_can_not_be_used_is_refused_by_name(options: dict[str, Any], field: str) -> None:

@@ -65,7 +65,7 @@ async def listening(**environment: str) -> AsyncIterator[Process]:
     finally:
         if handle.returncode is None:
             handle.kill()
-        await handle.wait()
+        await handle.communicate()  # to the end of its pipe, which else is left to the garbage collector
 
 
 async def output_of(handle: asyncio.subprocess.Process) -> tuple[int, str]:

@@ -57,7 +57,7 @@ async def test_stalled_client_delays_nobody_and_is_cut_off(
     gateway_with: Any, state: State, stall: Stall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await gateway_with(flush_seconds=0.005)
-    monkeypatch.setattr(connection, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 4.0)
     stalled = stall(gateway.http.port)
     watcher = await gateway.watch()
     connections = gateway.http.app[sockets.CONNECTIONS]

@@ -13,6 +13,7 @@ from tallyho_contracts.pages import PageState
 from tallyho_contracts.urls import JobLedger, is_reason
 
 from tallyho.client import Tallyho
+from tallyho.errors import NotFound
 
 # Of each kind of drift; the numbers are exact.
 MOST_NAMED = 100
@@ -99,13 +100,18 @@ class SavedIds:
 
 
 async def audited_jobs(client: Tallyho, job_id: UUID | None) -> AsyncIterator[Audit]:
-    """The audit of one job, or one by one of all that have ended."""
+    """The audit of one job, or one by one of all that have ended and are not deleted meanwhile."""
     if job_id is not None:
         yield await audit_job(client, await client.job(job_id))
         return
     async for state in client.jobs():
-        if state.status.is_terminal:
-            yield await audit_job(client, state)
+        if not state.status.is_terminal:
+            continue
+        try:
+            audit = await audit_job(client, state)
+        except NotFound:  # deleted meanwhile
+            continue
+        yield audit
 
 
 async def audit_job(client: Tallyho, state: JobState) -> Audit:

@@ -1,7 +1,7 @@
 """The client library: `async with Tallyho(url) as client`, then crawl, watch, list and steer jobs."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Self, Unpack
 from uuid import UUID, uuid4
 
@@ -13,7 +13,7 @@ from tallyho_contracts.pages import Page, PageList, PageState
 from tallyho_contracts.urls import JobLedger, UrlList
 
 from tallyho.crawl_rules import CrawlRules, Limits, crawl_options
-from tallyho.errors import CrawlUnsuccessful
+from tallyho.errors import CrawlUnsuccessful, NotAllowed, NotFound
 from tallyho.frames import documents_in, state_in
 from tallyho.gateway import Gateway, parsed
 from tallyho.newest import newest_of
@@ -25,9 +25,9 @@ class Tallyho:
     `url` and `api_key` default to the environment's TALLYHO_URL and TALLYHO_API_KEY, the address then to port 8080 of
     this machine.
 
-    Every call is repeated while the gateway is away, which is safe: a creation carries an idempotency key, the others
-    say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did for
-    `first_patience`; then GatewayUnreachable is raised.
+    Every call is repeated while the gateway is away or fails, which is safe: a creation carries an idempotency key, the
+    others say how things should be. A gateway that has answered may be away for `patience` seconds, one that never did
+    for `first_patience`; then GatewayUnreachable is raised.
     """
 
     def __init__(
@@ -132,7 +132,15 @@ class Tallyho:
 
     async def delete(self, job_id: UUID | str) -> Job:
         """Delete a job that has ended, with the documents that no other job has; returns it as it was."""
-        return await self._gateway.ask(Job, "DELETE", f"jobs/{job_id}")
+        seen: Job | None = None
+        with suppress(NotAllowed):  # a key may be good for writing alone
+            seen = await self.job(job_id)
+        try:
+            return await self._gateway.ask(Job, "DELETE", f"jobs/{job_id}")
+        except NotFound:
+            if seen is None:
+                raise
+            return seen  # an attempt before has deleted it, and its answer was lost
 
     async def pages(self, job_id: UUID | str, *, state: PageState | None = None) -> AsyncGenerator[Page, None]:
         """The job's pages, in the order of their ids; with `state` only those in that state."""

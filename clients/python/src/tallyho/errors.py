@@ -18,7 +18,7 @@ class TallyhoError(Exception):
 
 
 class GatewayUnreachable(TallyhoError):
-    """The gateway, or something it needs, was away for longer than the client waits."""
+    """The gateway, or something it needs, was away or failed for longer than the client waits."""
 
 
 class NotAGateway(TallyhoError):

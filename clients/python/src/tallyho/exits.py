@@ -8,8 +8,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 MEANINGS = """exit codes:
   0    done; a crawl has completed
   1    the crawl failed or was cancelled
-  2    bad input: one line on stderr says what is wrong
-  3    the gateway can't be reached, or is none
+  2    bad input, or a file that can't be written: one line on stderr says what is wrong
+  3    the gateway can't be reached, fails, or is none
   4    the gateway wants an API key, or another one
   130  interrupted; the crawl goes on"""
 

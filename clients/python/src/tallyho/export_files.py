@@ -1,11 +1,14 @@
 """What the formats share: a file that only grows, and a document as a row."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tallyho_contracts.documents import JobDocument
 from tallyho_contracts.jobs import Job
+
+from tallyho.errors import TallyhoError
 
 
 class GrowingFile:
@@ -14,6 +17,8 @@ class GrowingFile:
     def __init__(self, unfinished: Path, job: Job, position: int) -> None:
         self.job = job
         self._path = unfinished
+        if position and not (unfinished.exists() and unfinished.stat().st_size >= position):
+            raise incomplete(unfinished)
         self._file = unfinished.open("r+b" if position else "wb")
         self._file.truncate(position)
         self._file.seek(position)
@@ -42,6 +47,16 @@ class GrowingFile:
         """Give the file its name."""
         self._file.close()
         self._path.replace(finished)
+
+    def close(self) -> None:
+        """Let go of the file. What was not saved is lost."""
+        with suppress(OSError):  # a full disk was told of before
+            self._file.close()
+
+
+def incomplete(unfinished: Path) -> TallyhoError:
+    """The error for an export that lacks what its note says it has."""
+    return TallyhoError(f"{unfinished} is not what its note tells of: begin anew, without --resume")
 
 
 def row(document: JobDocument) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 from tallyho_contracts.documents import JobDocument
 from tallyho_contracts.jobs import Job
 
-from tallyho.export_files import row
+from tallyho.export_files import incomplete, row
 
 _TIME = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
@@ -49,6 +49,8 @@ class Writer:
         self._folder = unfinished
         if not position:
             shutil.rmtree(unfinished, ignore_errors=True)
+        elif not all(self._part(number).exists() for number in range(position)):
+            raise incomplete(unfinished)
         unfinished.mkdir(exist_ok=True)
         self._parts = position
         self._rows: list[dict[str, Any]] = []
@@ -79,6 +81,9 @@ class Writer:
                 writer.write_table(pq.read_table(self._part(number), schema=SCHEMA, use_threads=False))
         whole.replace(finished)
         shutil.rmtree(self._folder)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def _part(self, number: int) -> Path:
         return self._folder / f"{number:06}.parquet"

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from tallyho_contracts.documents import JobDocument, StoredDocument
 from warcio.recordbuilder import RecordBuilder  # type: ignore[import-untyped]  # ships no types
-from warcio.warcwriter import BufferWARCWriter  # type: ignore[import-untyped]  # ships no types
+from warcio.warcwriter import WARCWriter  # type: ignore[import-untyped]  # ships no types
 
 from tallyho.export_files import GrowingFile
 
@@ -92,9 +92,9 @@ class Writer(GrowingFile):
             warc_content_type=content_type,
             warc_headers_dict=headers,
         )
-        written = BufferWARCWriter(gzip=True, warc_version="WARC/1.1")
-        written.write_record(record)
-        return bytes(written.get_contents())
+        written = BytesIO()
+        WARCWriter(written, gzip=True, warc_version="WARC/1.1").write_record(record)
+        return written.getvalue()
 
 
 def _about(stored: StoredDocument, ordinal: int) -> dict[str, str]:

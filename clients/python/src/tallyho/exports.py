@@ -2,8 +2,8 @@
 
 import json
 import os
-from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from contextlib import aclosing, closing
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -27,7 +27,10 @@ class Writer(Protocol):
     """One format. What was added is in the file, for good, once `save` has returned."""
 
     def __init__(self, unfinished: Path, job: Job, position: int) -> None:
-        """Go on writing at a position that `save` gave; 0 is the beginning. What stands behind it is dropped."""
+        """Go on writing at a position that `save` gave; 0 is the beginning. What stands behind it is dropped.
+
+        Raises TallyhoError when what stands before it is not there.
+        """
 
     def add(self, document: JobDocument) -> None:
         """Add a document."""
@@ -37,6 +40,9 @@ class Writer(Protocol):
 
     def finish(self, finished: Path) -> None:
         """Make of what was saved the finished file, at once."""
+
+    def close(self) -> None:
+        """Let go of the file. What was not saved is lost."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,19 @@ async def export(client: Tallyho, job_id: UUID, target: Path, form: str, *, resu
     """
     job = await client.job(job_id)
     note = target.with_name(f"{target.name}.progress")
-    writer, progress = _begun(target, note, job, form, resume=resume)
+    try:
+        writer, progress = _begun(target, note, job, form, resume=resume)
+        with closing(writer):
+            ordinal = await _write_all(client, job, writer, note, progress)
+            writer.finish(target)
+        note.unlink()
+    except OSError as error:
+        raise TallyhoError(f"{error.filename or target}: {error.strerror or error}") from error
+    return ordinal
+
+
+async def _write_all(client: Tallyho, job: Job, writer: Writer, note: Path, progress: Progress) -> int:
+    """Write the documents that are not written yet; the ordinal of the last."""
     added = characters = 0
     ordinal = progress.ordinal
     async with aclosing(client.contents(job.job_id, after=ordinal, html=job.options.keep_html)) as documents:
@@ -68,23 +86,26 @@ async def export(client: Tallyho, job_id: UUID, target: Path, form: str, *, resu
             if stored := document.stored:
                 characters += len(stored.content) + len(stored.html or "")
             if added >= STEP_DOCUMENTS or characters >= STEP_CHARACTERS:
-                _note(note, Progress(progress.job_id, form, ordinal, writer.save()))
+                _note(note, replace(progress, ordinal=ordinal, position=writer.save()))
                 added = characters = 0
-    _note(note, Progress(progress.job_id, form, ordinal, writer.save()))
-    writer.finish(target)
-    note.unlink()
+    _note(note, replace(progress, ordinal=ordinal, position=writer.save()))
     return ordinal
 
 
 def _begun(target: Path, note: Path, job: Job, form: str, *, resume: bool) -> tuple[Writer, Progress]:
     """The writer of an export, and how far it is already."""
     writer = writer_of(form)
+    unfinished = target.with_name(f"{target.name}.unfinished")
     if target.exists():
+        if not unfinished.exists():
+            note.unlink(missing_ok=True)  # a kill came between the end of the file and that of its note
         raise TallyhoError(f"{target} is there already")
     progress = Progress(str(job.job_id), form)
     if resume and note.exists():
         progress = _read(note, progress)
-    return writer(target.with_name(f"{target.name}.unfinished"), job, progress.position), progress
+    else:
+        note.unlink(missing_ok=True)  # before the file, of which it would say more than is there
+    return writer(unfinished, job, progress.position), progress
 
 
 def writer_of(form: str) -> type[Writer]:

@@ -20,13 +20,6 @@ from tallyho.outage import GatewayAway, Outage
 DEFAULT_URL = "http://127.0.0.1:8080"
 HEARTBEAT = 15  # seconds: a gateway that does not answer a ping in half of that is gone
 
-# What a gateway, or a proxy before it, answers while it or what it needs restarts.
-AWAY = (
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
 BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError)
 ENDED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
@@ -138,7 +131,7 @@ class Gateway:
         if response.status < HTTPStatus.BAD_REQUEST:
             return
         error = refused_with(response.status, body)
-        if response.status not in AWAY:
+        if not _is_away(response.status):
             raise error
         after = response.headers.get("Retry-After", "")
         seconds = float(after) if re.fullmatch(r"\d{1,2}", after) else 0.0
@@ -146,12 +139,17 @@ class Gateway:
 
     async def _wait(self, outage: Outage, error: Exception) -> None:
         """Wait before the next attempt, or raise: what is not HTTP, or no WebSocket, will not become one."""
-        if isinstance(error, aiohttp.ClientResponseError) and error.status not in AWAY:
+        if isinstance(error, aiohttp.ClientResponseError) and not _is_away(error.status):
             if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise refused_with(error.status, b"") from error
             raise NotAGateway(f"no gateway answers at {self.url}: {error.status} {error.message}") from error
         self._reached = self._reached or isinstance(error, GatewayAway | aiohttp.ClientResponseError)
         await outage.wait(error, patience=self._patience if self._reached else self._first_patience)
+
+
+def _is_away(status: int) -> bool:
+    """Whether a gateway, or a proxy before it, answers so while it or what it needs restarts, or fails."""
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def parsed(model: type[ModelT], body: bytes) -> ModelT:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +19,20 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyho"
     if os.geteuid() == 0 and not all(_open_to_all(parent) for parent in folder.parents):
         folder = Path("/var/cache/tallyho")
+    missing = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        let_others_through(folder, *missing)
     except OSError as error:
         raise BackingServicesError(f"can't keep anything in {folder}: {error.strerror}; set XDG_CACHE_HOME") from error
     return folder
+
+
+def let_others_through(*folders: Path) -> None:
+    """Open root's folders to the user that PostgreSQL runs as, whatever root's umask is."""
+    if os.geteuid() == 0:
+        for folder in folders:
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o011)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from tallyho_backing_services.cache import locked
+from tallyho_backing_services.cache import let_others_through, locked
 from tallyho_backing_services.engine import remove_containers
 from tallyho_backing_services.errors import BackingServicesError, ServerFailedError
 from tallyho_backing_services.ports import hold_port, port_of
@@ -162,6 +162,7 @@ def open_run_folder(cache: Path, report: Callable[[str], None]) -> Iterator[RunF
     """Yield a new run folder under the cache, after ending what killed runs left there."""
     runs = cache / "runs"
     runs.mkdir(parents=True, exist_ok=True)
+    let_others_through(runs)
     with locked(cache / "runs.lock"):
         for path in sorted(runs.iterdir()):
             _end_if_orphaned(path, report)

@@ -100,6 +100,11 @@ class Consumer:
         await close_channel(channel)
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
+        if self._inbox.qsize() >= self.prefetch:
+            # The broker sends no more than that over one channel: the rest came over one that is gone, and comes again.
+            waiting = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+            for delivery in filter(_can_be_acknowledged, waiting):
+                self._inbox.put_nowait(delivery)
         self._inbox.put_nowait(message)
 
     async def _work(self) -> None:
@@ -223,6 +228,13 @@ def trace(events: Sequence[AnyEvent], started_ns: int) -> None:
 
 def _read(delivery: AbstractIncomingMessage) -> Received:
     return Received(delivery, decode(delivery.body, delivery.content_type, delivery.type))
+
+
+def _can_be_acknowledged(delivery: AbstractIncomingMessage) -> bool:
+    try:
+        return not delivery.channel.is_closed
+    except ChannelInvalidStateError:
+        return False
 
 
 async def acknowledge_all(deliveries: Sequence[AbstractIncomingMessage]) -> None:

@@ -91,9 +91,11 @@ class Relay:
             if not published or monotonic() >= next_sweep:
                 more = published and await self._survives(self._sweep())
                 next_sweep = monotonic() + (0 if more else SWEEP_SECONDS)
-            await first_of(self._wake, stop, seconds=next_sweep - monotonic())
-            self._wake.clear()
-        await self._survives(self._publish_waiting())
+            if not (published and self._waiting):
+                await first_of(self._wake, stop, seconds=next_sweep - monotonic())
+                self._wake.clear()
+        while self._waiting and await self._survives(self._publish_waiting()):
+            pass
 
     async def _survives(self, step: Awaitable[bool]) -> bool:
         """The result of `step`; False when the database is away, which the sweeper mends later."""
@@ -106,10 +108,10 @@ class Relay:
             return False
 
     async def _publish_waiting(self) -> bool:
-        while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), ROUND_EVENTS))]
-            now = monotonic()
-            await self._publish_round([waiting.event for waiting in taken if waiting.fresh_until > now])
+        """Publish a round of what waits in memory: with more each time, what others left behind must have its turn."""
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), ROUND_EVENTS))]
+        now = monotonic()
+        await self._publish_round([waiting.event for waiting in taken if waiting.fresh_until > now])
         return True
 
     async def _sweep(self) -> bool:

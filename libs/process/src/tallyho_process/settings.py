@@ -49,23 +49,30 @@ class FileSettings(PydanticBaseSettingsSource):
         self._environment = environment
 
     def __call__(self) -> dict[str, Any]:
-        """The settings found, by their aliases. Raises ValidationError, which names the variable."""
-        names = {_variable(self.config.get("env_prefix", ""), *one) for one in self.settings_cls.model_fields.items()}
-        return {name: text for name in names if name + FILE not in names and (text := self._read(name)) is not None}
+        """The settings found, as the model takes them. Raises ValidationError, which names the variable."""
+        fields = self.settings_cls.model_fields
+        names = {self._variable(field_name, field) for field_name, field in fields.items()}
+        # A variable that ends in _FILE may be a setting of its own.
+        in_files = {one: field for one, field in fields.items() if self._variable(one, field) + FILE not in names}
+        found = (self.get_field_value(field, field_name) for field_name, field in in_files.items())
+        return {key: value for value, key, _ in found if value is not None}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The library asks for this way in, too."""
-        name = _variable(self.config.get("env_prefix", ""), field_name, field)
-        return self._read(name), name, False
-
-    def _read(self, name: str) -> str | None:
+        """The value in a setting's file, decoded as it would be in the environment, and the model's key for it."""
+        name = self._variable(field_name, field)
+        key = name if isinstance(field.validation_alias, str) else field_name
         try:
-            return value_of(name, self._environment) if name + FILE in self._environment else None
+            text = value_of(name, self._environment) if name + FILE in self._environment else None
+            return self.prepare_field_value(field_name, field, text, value_is_complex=False), key, False
         except ValueError as error:
             problem = PydanticCustomError("secret_file", "{problem}", {"problem": str(error)})
             raise ValidationError.from_exception_data(
                 self.settings_cls.__name__, [InitErrorDetails(type=problem, loc=(name + FILE,), input=None)]
             ) from None
+
+    def _variable(self, field_name: str, field: FieldInfo) -> str:
+        alias = field.validation_alias
+        return alias if isinstance(alias, str) else (self.config.get("env_prefix", "") + field_name).upper()
 
 
 def value_of(name: str, environment: Mapping[str, str]) -> str | None:
@@ -82,8 +89,3 @@ def value_of(name: str, environment: Mapping[str, str]) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise ValueError(f"can't be read: {reason}") from None
-
-
-def _variable(prefix: str, field_name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else (prefix + field_name).upper()

@@ -55,6 +55,9 @@ async def _create(deps: Deps, request: JobCreate, asked_for: str, *, retry_of: U
                 refuse(ErrorCode.CONFLICT, "this idempotency key belongs to another request", field="Idempotency-Key")
             if known:
                 return JobCreated(job=job_view(known[0]), created=known[0].job_id == request.job_id)
+        # Locked, so that it is not deleted before the retry is there to forbid it.
+        if retry_of and await store.lock_job(connection, retry_of) is None:
+            refuse(ErrorCode.NOT_FOUND, f"there is no job {retry_of}", field="job_id")
         job = await store.create_job(connection, request, request_hash=request_hash, at=now, retry_of=retry_of)
         if job is None:
             known = await store.get_created(connection, request.job_id)
@@ -102,6 +105,7 @@ async def steer(deps: Deps, job_id: UUID, wanted: JobStatus, command_type: type[
         if job is None:
             refuse(ErrorCode.NOT_FOUND, f"there is no job {job_id}", field="job_id")
         if job.status is wanted or (wanted is JobStatus.CANCELLING and job.status.is_terminal):
+            deps.progress.announce([job])  # the answer to who made it so, and its state, may have been lost
             return job_view(job)
         if job.status not in _ALLOWED[wanted]:
             refuse(ErrorCode.CONFLICT, f"a job that is {job.status} can't become {wanted}", field="status")
@@ -127,6 +131,7 @@ async def change_job(deps: Deps, change: JobChange) -> Job:
         wanted = {field.value: getattr(change, field) for field in change.fields}
         after = with_options(before, before.options.model_copy(update=wanted))
         if after.options == before.options:
+            deps.progress.announce([before])
             return job_view(before)
         [job] = await store.advance_jobs(connection, [(before, after)], at=now)
         job = replace(job, options=after.options)

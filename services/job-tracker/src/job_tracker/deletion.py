@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlDelete
 from tallyho_contracts.jobs import Job as JobView
-from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
 from tallyho_postgres import outbox
 from tallyho_postgres.errors import is_transient
@@ -20,6 +20,7 @@ from tallyho_postgres.errors import is_transient
 from job_tracker import store
 from job_tracker.commands import crawl_command
 from job_tracker.deps import Deps
+from job_tracker.refusals import refuse
 from job_tracker.rules import job_view
 
 log = logging.getLogger(__name__)
@@ -35,17 +36,18 @@ REST_SECONDS = 0.02
 async def delete_job(deps: Deps, job_id: UUID) -> JobView:
     """Delete a job that has ended, and tell the crawler and those who watch; returns it as it was.
 
-    Raises RequestRefused for one that does not exist, and for one that has not ended.
+    Raises RequestRefused for one that does not exist, for one that has not ended, and for one that another job retries
+    just now, which needs to know its pages.
     """
     now = deps.now()
     async with deps.pool.acquire() as connection, connection.transaction():
         job = await store.lock_job(connection, job_id)
         if job is None:
-            message = f"there is no job {job_id}"
-            raise RequestRefused(Refused(code=ErrorCode.NOT_FOUND, message=message, field="job_id"))
+            refuse(ErrorCode.NOT_FOUND, f"there is no job {job_id}", field="job_id")
         if not job.status.is_terminal:
-            message = f"a job that is {job.status} can't be deleted: cancel it first"
-            raise RequestRefused(Refused(code=ErrorCode.CONFLICT, message=message, field="status"))
+            refuse(ErrorCode.CONFLICT, f"a job that is {job.status} can't be deleted: cancel it first", field="status")
+        if await store.is_retried(connection, job_id):
+            refuse(ErrorCode.CONFLICT, "a job that another one retries just now can't be deleted", field="status")
         revision = await store.mark_deleted(connection, job_id, at=now)
         command = crawl_command(CrawlDelete(job_id=job_id, revision=revision), job_id, now)
         await outbox.add(connection, [command])
@@ -77,7 +79,7 @@ async def delete_old_jobs(deps: Deps, retention: timedelta) -> None:
         try:
             await delete_job(deps, job_id)
         except RequestRefused:
-            continue  # another tracker was faster
+            continue  # another tracker was faster, or a retry has begun
         log.info("job deleted, its time is up job=%s", job_id)
 
 

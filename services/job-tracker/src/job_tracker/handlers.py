@@ -40,7 +40,8 @@ async def on_events(deps: Deps, events: Sequence[AnyEvent]) -> None:
     deps.relay.offer(stops)
     traced = {event.subject: event.traceparent for event in events if event.traceparent}
     deps.causes.update({job.job_id: traced[job.job_id] for job in changed if job.job_id in traced})
-    deps.progress.announce(changed)
+    # Those that did not change, too: the batch may have been applied before, and the answer, with their state, lost.
+    deps.progress.announce({**jobs, **{job.job_id: job for job in changed}}.values())
     metrics.DOCUMENTS.inc(sum(counted.values()))
     for before, after in steps:
         tell(deps, before, after)

@@ -56,10 +56,12 @@ class Progress:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set, then what is left once more."""
-        self.announce(await self._database(store.live_jobs) or [])
+        live: list[Job] | None = None
         next_sweep = monotonic()
         while not stop.is_set():
             if monotonic() >= next_sweep:
+                if live is None and (live := await self._database(store.live_jobs)):
+                    self.announce(live)
                 self.announce(await self._database(store.unannounced_jobs) or [])
                 next_sweep = monotonic() + SWEEP_SECONDS
             await self._publish_due(monotonic())

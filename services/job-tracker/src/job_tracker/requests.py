@@ -109,8 +109,10 @@ async def read_log(deps: Deps, query: JobLogQuery) -> JobLogTail:
 
 
 async def list_jobs(deps: Deps, query: JobsQuery) -> JobList:
-    """A keyset page of jobs, the newest first."""
+    """A keyset page of jobs, the newest first; the one that ended the page before may be deleted meanwhile."""
     async with deps.pool.acquire() as connection:
+        if query.before and not await store.was_created(connection, query.before):
+            refuse(ErrorCode.NOT_FOUND, f"there is no job {query.before}", field="before")
         jobs = await store.list_jobs(connection, live=query.live, before=query.before, limit=query.limit)
     last = jobs[-1].job_id if len(jobs) == query.limit else None
     return JobList(jobs=tuple(map(job_state, jobs)), next=last)

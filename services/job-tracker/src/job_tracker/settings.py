@@ -16,7 +16,7 @@ class Settings(ProcessSettings):
         default=120.0, ge=1, description="A live job without any change for longer is reported."
     )
     retention_days: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="Delete jobs so long after their end; 0 for never."
+        default=0.0, ge=0, le=36_500, description="Delete jobs so long after their end; 0 for never."
     )
     prefetch: int = Field(default=300, ge=1, le=65_535, description="Messages that the broker may send ahead.")
     batch_events: int = Field(default=2_000, ge=1, description="Events that are applied in one transaction.")

@@ -155,6 +155,12 @@ async def list_jobs(connection: Connection, *, live: bool, before: UUID | None, 
     return [_job(row) for row in rows]
 
 
+async def was_created(connection: Connection, job_id: UUID) -> bool:
+    """Whether a job exists, or did before it was deleted."""
+    created: bool = await connection.fetchval(SQL["was_created"], job_id)
+    return created
+
+
 async def list_documents(connection: Connection, job_id: UUID, *, after: int, limit: int) -> list[Document]:
     """The documents of a job after ordinal `after`."""
     return [Document(**row) for row in await connection.fetch(SQL["list_documents"], job_id, after, limit)]
@@ -245,6 +251,12 @@ async def mark_deleted(connection: Connection, job_id: UUID, *, at: datetime) ->
 async def ended_jobs(connection: Connection, *, before: datetime, limit: int) -> list[UUID]:
     """The jobs that ended before a time, those that ended first."""
     return [row["job_id"] for row in await connection.fetch(SQL["ended_jobs"], before, limit)]
+
+
+async def is_retried(connection: Connection, job_id: UUID) -> bool:
+    """Whether a live job retries this one, or one that retried it, and so on."""
+    retried: bool = await connection.fetchval(SQL["is_retried"], job_id)
+    return retried
 
 
 async def lock_remains(connection: Connection) -> UUID | None:

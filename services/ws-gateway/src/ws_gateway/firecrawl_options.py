@@ -35,7 +35,6 @@ _REFUSED = {
     "ignoreQueryParameters": "each query is a page of its own",
     "ignoreRobotsTxt": _ROBOTS,
     "robotsUserAgent": _ROBOTS,
-    "delay": "the pace at a site is that of its robots.txt and of CRAWLER_HOST_DELAY, for all crawls together",
     "webhook": "nobody is called back; watch or poll the crawl",
     "zeroDataRetention": "documents are kept",
 }
@@ -102,6 +101,9 @@ class CrawlRequest(_Request):
     allow_external_links: bool | None = None
     allow_subdomains: bool | None = None
     sitemap: Literal["include", "skip", "only"] | None = None
+    delay: float | None = Field(
+        default=None, ge=0, le=3600, allow_inf_nan=False, description="Seconds between requests to a host."
+    )
     scrape_options: ScrapeOptions | None = None
 
     def to_create(self, job_id: UUID, idempotency_key: str | None) -> JobCreate:
@@ -117,6 +119,7 @@ class CrawlRequest(_Request):
             subdomains=bool(self.allow_subdomains),
             below=() if self.crawl_entire_domain or folder == "/" else (folder,),
             sitemap=self.sitemap or "include",
+            delay=self.delay or None,
             markdown="markdown" in (self.scrape_options or ScrapeOptions()).format_names,
         )
         name = self.url.partition("://")[2].rstrip("/")[:MAX_NAME]
@@ -170,6 +173,7 @@ def options_of(job: Job) -> dict[str, Any]:
         "excludePaths": options.exclude,
         "regexOnFullURL": not options.match_path,
         "sitemap": options.sitemap,
+        "delay": options.delay,
         "crawlEntireDomain": not options.below,
         "allowExternalLinks": options.outlinks or not options.same_site,
         "allowSubdomains": options.subdomains,

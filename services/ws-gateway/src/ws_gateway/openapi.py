@@ -68,7 +68,9 @@ OPERATIONS = (
         "post", "/v1/jobs", "submitJob", "Submit a crawl", {201: Job, 200: Job}, (400, 409, 413), body=SubmittedJob,
         idempotency_header="Idempotency-Key",
     ),
-    Operation("get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, query=JobListParameters),
+    Operation(
+        "get", "/v1/jobs", "listJobs", "List jobs, the newest first", {200: JobList}, (404,), query=JobListParameters
+    ),
     Operation("get", _JOB, "getJob", "A job's state and what was asked for", {200: Job}, (404,)),
     Operation("delete", _JOB, "deleteJob", "Delete a job that has ended, for ever", {200: Job}, (404, 409)),
     Operation(

@@ -153,18 +153,22 @@ UPDATE jobs SET options = $2::jsonb, change_revision = $3 WHERE job_id = $1
 SELECT * FROM jobs WHERE job_id = $1 AND created_at IS NOT NULL
 
 -- name: list_jobs
--- The jobs created before job $1 (all when null), the newest first.
+-- The jobs created before job $1 (all when null), the newest first. That one may be deleted meanwhile.
 SELECT * FROM jobs
 WHERE created_at IS NOT NULL
-    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT created_at, job_id FROM jobs WHERE job_id = $1))
+    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
 ORDER BY created_at DESC, job_id DESC LIMIT $2
 
 -- name: list_live_jobs
 -- The jobs that are not terminal, as list_jobs.
 SELECT * FROM jobs
 WHERE created_at IS NOT NULL AND finished_at IS NULL
-    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT created_at, job_id FROM jobs WHERE job_id = $1))
+    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
 ORDER BY created_at DESC, job_id DESC LIMIT $2
+
+-- name: was_created
+-- Whether a job exists, or did before it was deleted.
+SELECT EXISTS (SELECT FROM jobs WHERE job_id = $1 AND coalesce(created_at, listed_at) IS NOT NULL)
 
 -- name: list_documents
 -- The documents of a job after ordinal $2, in the order in which they were counted.
@@ -234,7 +238,7 @@ ORDER BY state DESC, changed_at, page_id LIMIT 20
 -- name: mark_deleted
 -- Make a locked job one that is listed nowhere, and leave what it consists of to be deleted in the background.
 UPDATE jobs SET
-    deleted_at = $2, has_remains = true, created_at = NULL, idempotency_key = NULL, request_hash = NULL, name = '',
+    deleted_at = $2, has_remains = true, listed_at = created_at, created_at = NULL, idempotency_key = NULL, request_hash = NULL, name = '',
     seeds = '[]', options = '{}', error = NULL, stalled_since = NULL, revision = revision + 1, updated_at = $2
 WHERE job_id = $1
 RETURNING revision
@@ -242,7 +246,13 @@ RETURNING revision
 -- name: ended_jobs
 -- Up to $2 jobs that ended before $1, those that ended first.
 SELECT job_id FROM jobs
-WHERE created_at IS NOT NULL AND finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2
+WHERE created_at IS NOT NULL AND finished_at IS NOT NULL AND finished_at < $1
+    AND job_id NOT IN (SELECT job_id FROM retried_jobs)
+ORDER BY finished_at LIMIT $2
+
+-- name: is_retried
+-- Whether a live job needs the pages of job $1.
+SELECT EXISTS (SELECT FROM retried_jobs WHERE job_id = $1)
 
 -- name: lock_remains
 -- The deleted job whose turn it is to lose some of its rows; of several trackers, each takes another.
