@@ -10,14 +10,14 @@ from aiohttp import web
 from pydantic import BaseModel
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
-from ws_gateway.connection import STALLED_SECONDS
 from ws_gateway.places import hold_place
 
 log = logging.getLogger(__name__)
 
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
-# Of this much a client that takes anything takes some within STALLED_SECONDS.
+# So much at once, for which a client may take so long: it may work on what it has before it reads on.
 WRITE_BYTES = 64 * 1024
+STALLED_SECONDS = 120.0
 
 
 def wants_json_lines(request: web.Request) -> bool:
