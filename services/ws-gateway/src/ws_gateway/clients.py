@@ -67,7 +67,9 @@ class Pace:
     def offer(self, latest: Latest) -> None:
         """Have this state sent in place of any older one of its job."""
         self.dirty[latest.job_id] = latest
-        self.wake(urgent=latest.is_final)
+        if (latest.is_final or not self._is_awake) and not self.is_held:
+            self._is_awake = True
+            self._wake(self, latest.is_final)
 
     def wake(self, *, urgent: bool = False) -> None:
         """Say that there is something to take, unless that was said."""
