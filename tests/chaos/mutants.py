@@ -57,6 +57,13 @@ def read_modify_write() -> None:
         {
             **store.SQL,
             "lock_jobs": _replaced(lock, "FOR UPDATE", ""),
+            # Not after the count: numbers that are taken would be refused, and only that be noticed.
+            "add_documents": _replaced(
+                store.SQL["add_documents"],
+                "(SELECT document_count FROM jobs WHERE job_id = parent_job_id)",
+                "(SELECT coalesce(max(ordinal), 0) FROM job_documents AS counted"
+                " WHERE counted.parent_job_id = incoming.parent_job_id)",
+            ),
             "advance_jobs": _replaced(
                 _replaced(
                     advance, "job_id uuid, documents bigint", "job_id uuid, document_count bigint, documents bigint"

@@ -71,5 +71,4 @@ async def test_build_that_keeps_the_count_by_read_modify_write_is_found_out(
 ) -> None:
     verdict = await verdict_on(backing, "read_modify_write")
 
-    assert verdict.problems
-    assert verdict.documents > 0  # it works, and counts wrong
+    assert 0 < sum(verdict.lost.values()) < PAGES
