@@ -41,6 +41,8 @@ TRAPS = {
     "end tags in bogus comments": repeated("<div><?</div>") + repeated("</p>"),
     "end tags in text areas": repeated("<div><textarea></div></textarea>") + repeated("</p>"),
     "end tags in attributes": repeated("<div x='</div>'>") + repeated("</p>"),
+    "titles deep in a drawing": "<svg>" + "<g>" * 9_000 + "<title>x</title>" * 5_000,
+    "unclosed titles": repeated("<title><div a='>'>"),
     "items behind a barrier": repeated("<li><dd><object></li></dd></object>") + repeated("</p>"),
     "self-closed shapes in a paragraph": "<svg><p>" + repeated("<path/>") + repeated("</p>"),
     "formatting ended by another element": "<p>" + numbered("<span><font size={}></span>") + repeated("<p>x"),
@@ -50,6 +52,8 @@ TRAPS = {
     "attributes of a link": "<a " + numbered("a{} ") + ">",
     "attributes without spaces": "<i " + numbered("a{}/") + ">",
     "attributes behind quoted brackets": "<i " + numbered('a{}=">" ') + ">",
+    "attributes in the title of a drawing": "<svg><title><i a='>' " + numbered("a{} ") + "></title></svg>",
+    "attributes in raw text of a drawing": "<svg><xmp><i a='>' " + numbered("a{} ") + "></xmp></svg>",
     "attributes behind a misleading quote": "<i =' x y" + numbered(" a{}") + "'>",
 }
 
@@ -157,6 +161,26 @@ def test_brackets_in_attributes_keep_their_meaning() -> None:
 
     assert bounded(page).decode() != page
     assert rewritten.html == original.html
+
+
+@pytest.mark.parametrize("beside", ["", "<p>x" * 20_001], ids=["short page", "long page"])
+def test_unclosed_tag_in_text_that_holds_none_hides_nothing(beside: str) -> None:
+    html = (
+        "<title>Is a <b ok &amp; so</title><textarea>if a <b</textarea><xmp>if c <d</xmp>"
+        f"<iframe src=/frame><p </iframe>{LINK}{beside}"
+    )
+    page = extract(html.encode(), "text/html; charset=utf-8", "https://example.com/")
+
+    assert page.title == "Is a <b ok & so"
+    assert page.text.startswith("if a <b if c < d seen link")
+    assert page.links.urls == ("https://example.com/frame", "https://example.com/x")
+
+
+@pytest.mark.parametrize("beside", ["<a title='>'>", "<p>x" * 20_001], ids=["short page", "long page"])
+def test_element_whose_name_begins_like_script_is_content(beside: str) -> None:
+    html = f"<style-guide>custom</style-guide><script-x>y</script-x><title-bar>z</title-bar>{beside}"
+
+    assert extract(html.encode(), "text/html", "https://example.com/").text.startswith("custom y z")
 
 
 def test_long_page_loses_only_what_is_never_seen() -> None:

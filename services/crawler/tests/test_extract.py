@@ -26,6 +26,36 @@ def test_page_without_title_is_called_by_its_heading() -> None:
     assert extracted("<p>text").title == ""
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["<noscript><img src=x></noscript>", "<noscript><iframe src=x></iframe></noscript>", "<img>", "<div></div>"],
+)
+def test_title_is_found_where_something_else_ended_the_head_before(before: str) -> None:
+    icon = "<svg><g><title>icon</title></g></svg>"
+    page = extracted(f"<head>{before}{icon}<title>Real</title></head>hello", keep_main=True)
+
+    assert (page.title, page.text) == ("Real", "hello")
+    assert "Real" not in page.main
+
+
+def test_empty_title_is_none() -> None:
+    assert extracted("<title> </title><h1>Head</h1>").title == "Head"
+    assert extracted("<title></title><div><title>Second</title></div><h1>Head</h1>").title == "Second"
+
+
+def test_self_closed_elements_of_xhtml_hold_nothing() -> None:
+    html = (
+        "<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'><head><title/><script src='a.js' defer='/>'/>"
+        "</head><body><p>one<br/>two<a id='x'/></p><textarea rows='1' /><a href='/y'>three</a></body></html>"
+    )
+    page = extract(html.encode(), "application/xhtml+xml; charset=utf-8", URL, keep_main=True)
+
+    assert page.text == "one two three"
+    assert page.links.urls == ("https://example.com/y",)
+    assert page.main.count("<br") == 1
+    assert extracted(html).text == ""
+
+
 def test_text_is_the_main_content_only() -> None:
     page = extracted(
         "<head><title>T</title><style>p {}</style></head><body><nav>menu</nav><script>code()</script>"

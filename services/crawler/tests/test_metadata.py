@@ -54,6 +54,28 @@ def test_author_and_date_are_found_wherever_the_page_tells_them(html: str) -> No
     assert metadata["published_at"] == "2024-01-02T03:04:05+00:00"
 
 
+JSON_LD = """<SCRIPT type="Application/LD+JSON">{"author": "A <b> & </i> \\"<!--\\""}</SCRIPT>"""
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "<script>for(var i=0;i<n.length;i++){if(i<m)x()}</script>",
+        "<a title='Home > News'>",
+        "<p>x" * 20_001,
+        "<p>x" * 20_001 + "<a title='Home > News'>",
+        "<div>" * 20_001,
+        "<p " + " ".join(f"x{number}" for number in range(300)) + ">",
+    ],
+    ids=["minified script", "bracket in an attribute", "long page", "both", "trap", "trap of attributes"],
+)
+def test_json_ld_is_read_whatever_stands_beside_it(beside: str) -> None:
+    page = extracted(f"{beside}{JSON_LD}<p>text")
+
+    assert page.metadata == {"author": 'A <b> & </i> "<!--"'}
+    assert "author" not in page.text
+
+
 def test_what_is_no_date_is_none() -> None:
     html = "<meta name=date content='last Tuesday'><meta name=dc.date content=2024-99-99><meta name=pubdate content={}>"
 
@@ -86,9 +108,11 @@ def test_broken_json_ld_says_nothing(script: str) -> None:
 
 def test_nothing_that_a_page_says_holds_nul_or_a_surrogate() -> None:
     page = extracted(
-        "<html lang='e\0n'><meta name=description content='a&#0;\0&#xD800;'><meta name=author content='b\0'>"
-        r"""<script type="application/ld+json">{"datePublished": "2024\u0000", "author": "\ud800"}</script>"""
+        "<html lang='e\0n'><meta name=description content='a&#0;\0&#xD800;'><meta name=keywords content='b\0'>"
+        r"""<script type="application/ld+json">{"datePublished": "2024\u0000", "author": "\ud800 \u0000bad"}</script>"""
     )
+
+    assert page.metadata["author"] == "? bad"
 
     for kept in (page.description, page.language or "", *page.metadata, *page.metadata.values()):
         assert "\0" not in kept

@@ -40,6 +40,8 @@ def test_meta_element_speaks_to_all_or_to_us(name: str, content: str, rules: Pag
         (["otherbot: noindex", "nofollow"], NOFOLLOW),
         (["max-snippet: 20, noindex"], NOINDEX),
         (["unavailable_after: 25 Jun 2010 15:00:00 PST"], NOTHING),
+        (["unavailable_after: Sunday, 25-Jun-10 15:00:00 PST, noindex"], NOINDEX),
+        (["otherbot: unavailable_after: Sun, 25 Jun 2010 15:00:00 PST, noindex"], NOTHING),
         (["otherbot: max-snippet: 20, noindex"], NOTHING),
         (["", ","], NOTHING),
     ],

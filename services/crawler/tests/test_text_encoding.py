@@ -32,6 +32,8 @@ def test_bom_then_header_then_utf_8_then_windows_1252(body: bytes, content_type:
         (b'<META HTTP-EQUIV=Content-Type CONTENT="text/html; charset=windows-1251">' + "я".encode("cp1251"), "я"),
         (META.format("utf-16").encode() + "é".encode(), "é"),
         (META.format("nonsense").encode() + "é".encode(), "é"),
+        (b" " * 1024 + b"<script>'<meta charset=koi8-r>'</script>" + META.format("cp1251").encode() + b"\xff", "я"),
+        (b" " * 1024 + b"<!-- <script> -->" + META.format("cp1251").encode() + b"\xff", "я"),
         (b" " * 65536 + META.format("koi8-r").encode() + "é".encode(), "é"),
     ],
 )

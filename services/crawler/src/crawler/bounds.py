@@ -18,11 +18,11 @@ _MAX_ATTRIBUTES = 200
 _MAX_UNCLOSED = 8  # elements that the end of another one ends
 _LONG_TAG = 600  # characters; a shorter one can't have too many attributes
 
-_VOID = frozenset(
+VOID = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr")
 )
 # Closed or not, these don't pile up: the next of its kind, or its table, ends it.
-_NOT_NESTING = _VOID.union(("a", "p", "option", "td", "th", "tr", "tbody", "thead", "tfoot", "colgroup"))
+_NOT_NESTING = VOID.union(("a", "p", "option", "td", "th", "tr", "tbody", "thead", "tfoot", "colgroup"))
 # An item ends an open item of its list, but not if an item of the other kind of list stands between them.
 _ITEMS = {"li": "list", "dt": "definitions", "dd": "definitions"}
 _FORMATTING = frozenset(("b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"))
@@ -34,16 +34,23 @@ _FOREIGN_ROOTS = frozenset(("svg", "math"))
 _FOREIGN = _FOREIGN_ROOTS.union(
     ("g", "defs", "symbol", "marker", "pattern", "mask", "clippath", "lineargradient", "radialgradient", "filter")
 )
-_KEPT_IN_FLAT = frozenset(("a", "area", "base", "title"))
+_KEPT_IN_FLAT = frozenset(("a", "area", "base", "title", "script"))  # of scripts, only JSON-LD is left by then
+
+# What holds no tags, whatever it looks like; and how a "<" in it is written so that it begins none, and means the same.
+_RAW = "script|style|title|textarea|xmp|iframe|noembed|noframes"
+_NO_BRACKET = {"script": r"\u003c", "title": "&lt;", "textarea": "&lt;"}
+_JSON_LD = "application/ld+json"
 
 _SPACE = r"[ \t\n\f\r]"
 _VALUE = r"\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^ \t\n\f\r>]*+"
 _ATTRIBUTE = re.compile(rf"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_SPACE}*+={_SPACE}*+(?:{_VALUE}))?+")
 _COMMENT = r"<!--(?:-?>|.*?(?:--!?>|\Z))"
 _ATTRIBUTES = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE.pattern})*+"
+_END_OF_NAME = r"(?=[ \t\n\f\r/>])"
+_CONTENT_OF_RAW = rf">(?P<text>.*?)(?:</(?P=raw){_END_OF_NAME}[^>]*+>|\Z)"
 _TOKEN = re.compile(
-    rf"{_COMMENT}|<(script|style)\b{_ATTRIBUTES}(?:>.*?(?:</\1\b[^>]*+>|\Z)|\Z)"
-    rf"|<(/?[a-zA-Z][^ \t\n\f\r/>]*+{_ATTRIBUTES})(?:>|\Z)",
+    rf"{_COMMENT}|<(?=[stxin])(?P<raw>{_RAW}){_END_OF_NAME}(?P<attributes>{_ATTRIBUTES})(?:{_CONTENT_OF_RAW}|\Z)"
+    rf"|<(?P<tag>/?[a-zA-Z][^ \t\n\f\r/>]*+{_ATTRIBUTES})(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 # A bracket in a tag can hide what follows from a simpler look at the source.
@@ -58,8 +65,8 @@ _SAME_OPEN = 3  # of formatting elements with the same attributes, no more are r
 # The following are for source whose tags hold no brackets.
 _LONG = re.compile(rf"<[a-zA-Z][^ \t\n\f\r/<>]*+([^<>]{{{_LONG_TAG},}})")
 _NO_TAGS_IN_HERE = re.compile(
-    rf"{_COMMENT}|<(script|style|textarea|xmp|iframe|noembed|noframes|title(?![^<>]*+>[^<]*+</title))\b[^<>]*+"
-    r"(?:>.*?(?:</\1\b[^>]*+>|\Z)|(?=<)|\Z)|</?plaintext\b[^<>]*+>?|<(?:[!?]|/[^a-zA-Z])[^>]*+(?:>|\Z)",
+    rf"{_COMMENT}|<(?P<raw>{_RAW}){_END_OF_NAME}(?P<attributes>[^<>]*+)(?:{_CONTENT_OF_RAW}|(?=<)|\Z)"
+    rf"|</?plaintext{_END_OF_NAME}[^<>]*+>?|<(?:[!?]|/[^a-zA-Z])[^>]*+(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _TAG = re.compile(r"<(/?)([a-zA-Z][^ \t\n\f\r/<>]*+)([^<>]*+)>?")
@@ -77,7 +84,7 @@ _COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
 
 
 def bounded(html: str) -> bytes:
-    """Return `html` in UTF-8, perhaps without scripts and comments; a trap flat: its text and its links only."""
+    """Return `html` in UTF-8, perhaps without comments and scripts (but JSON-LD); a trap flat: text and links only."""
     tags = html.count("<")
     source = html.encode()
     is_large = tags > _FEW_TAGS or _may_repeat_too_much(source, tags)
@@ -87,7 +94,7 @@ def bounded(html: str) -> bytes:
         html = _TOKEN.sub(_without_brackets, html)
     if is_large:
         html = "<".join(html.split("<", _MAX_TAGS + 1)[: _MAX_TAGS + 1])
-        html = _NO_TAGS_IN_HERE.sub(" ", html)
+        html = _NO_TAGS_IN_HERE.sub(_inert, html)
     is_trap = _has_overlong_tag(html) or (is_large and _piles_up(html))
     return (_TAG.sub(_flattened, html) if is_trap else html).encode()
 
@@ -131,7 +138,17 @@ def _may_repeat_too_much(source: bytes, tags: int) -> bool:
 
 def _without_brackets(token: re.Match[str]) -> str:
     """Escape the brackets inside a tag, which changes no attribute's value; drop comments and scripts."""
-    return " " if token[2] is None else f"<{token[2].replace('<', '&lt;').replace('>', '&gt;')}>"
+    tag = token["tag"]
+    return _inert(token) if tag is None else f"<{tag.replace('<', '&lt;').replace('>', '&gt;')}>"
+
+
+def _inert(token: re.Match[str]) -> str:
+    """An element that holds no tags such that it could hold none in SVG either; drop scripts, but not JSON-LD."""
+    name, attributes = (token["raw"] or "").lower(), token["attributes"]
+    if not name or name == "style" or (name == "script" and _JSON_LD not in attributes.lower()):
+        return " "
+    text = (token["text"] or "").replace("<", _NO_BRACKET.get(name, "< "))
+    return f"<{name}{attributes.replace('<', '&lt;').replace('>', '&gt;')}>{text}</{name}>"
 
 
 def _has_overlong_tag(html: str) -> bool:

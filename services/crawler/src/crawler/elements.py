@@ -15,13 +15,16 @@ _NOT_CONTENT = frozenset((
 _LINKING = {"a": "href", "area": "href", "frame": "src", "iframe": "src"}
 _MAIN = "main,[role=main]"
 _SOUGHT = ",".join(
-    (_MAIN, *sorted(_NOT_CONTENT), "base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
+    (_MAIN, *sorted(_NOT_CONTENT), "title,base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
 )
 
 
 @dataclass(slots=True)
 class Elements:
-    """What was found, each kind in document order. `metas` are those with content, with their attributes."""
+    """What was found, each kind in document order. `metas` are those with content, with their attributes.
+
+    `titles` are those of drawings, too. That of the page may be in the body, since a <noscript> can end the head.
+    """
 
     page: LexborHTMLParser
     linking: list[Attributes] = field(default_factory=list)
@@ -29,6 +32,7 @@ class Elements:
     relations: list[Attributes] = field(default_factory=list)
     metas: list[tuple[LexborNode, Attributes]] = field(default_factory=list)
     json_ld: list[LexborNode] = field(default_factory=list)
+    titles: list[LexborNode] = field(default_factory=list)
     not_content: list[LexborNode] = field(default_factory=list)
     has_main: bool = False
 
@@ -49,6 +53,8 @@ class Elements:
                 found.bases.append(attributes)
             elif tag == "script" and (attributes.get("type") or "").lower() == "application/ld+json":
                 found.json_ld.append(node)
+            elif tag == "title":
+                found.titles.append(node)
             if tag in _NOT_CONTENT:
                 found.not_content.append(node)
             elif tag == "main" or attributes.get("role") == "main":
@@ -57,6 +63,6 @@ class Elements:
 
     def main(self) -> LexborNode | None:
         """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
-        for node in self.not_content:
+        for node in (*self.not_content, *self.titles):
             node.decompose()
         return self.page.css_first(_MAIN) if self.has_main else None

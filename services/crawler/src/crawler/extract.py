@@ -1,6 +1,7 @@
 """Bodies of pages to what is kept of them. Pure and synchronous; a hostile page costs bounded time and memory."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -8,16 +9,22 @@ from urllib.parse import unquote
 from html_to_markdown import ConversionError, ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from crawler.bounds import bounded, expands
+from crawler.bounds import VOID, bounded, expands
 from crawler.elements import Elements
 from crawler.links import PageLinks, page_links
 from crawler.metadata import About, about
 from crawler.text_encoding import decode
 
 MAX_TITLE = 1_000
+_MAX_TITLES = 20  # to look at: each may stand deep in a drawing
 _NO_LINKS = PageLinks()
 _SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
+_XHTML = "application/xhtml+xml"
+# For a parser of HTML a slash ends no element: <script/> would take all that follows.
+_SELF_CLOSED = re.compile(
+    rf"<(?!(?:{'|'.join(sorted(VOID))})[\s/])([a-zA-Z][^\s/<>]*+)((?:\"[^\"]*+\"|'[^']*+'|[^<>\"'/]|/(?!>))*+)/>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,11 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
     if media_type(content_type) in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         return extracted(name_of(url), text)
+    if media_type(content_type) == _XHTML:
+        content = _SELF_CLOSED.sub(r"<\1\2></\1>", content)
     page = LexborHTMLParser(bounded(content))
     elements = Elements.of(page)
-    title, links, said = _title(page), page_links(elements, url), about(elements)
+    title, links, said = _title(elements), page_links(elements, url), about(elements)
     main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)
@@ -93,11 +102,20 @@ def _collapsed(text: str) -> str:
     return " ".join(text.split())
 
 
-def _title(page: LexborHTMLParser) -> str:
-    # The head stands first and is small: looking there first spares most pages a walk through all of it.
-    in_head = page.head.iter() if page.head else ()
-    node = next((node for node in in_head if node.tag == "title"), None) or page.css_first("h1")
-    return node.text() if node else ""
+def _title(elements: Elements) -> str:
+    for node in elements.titles[:_MAX_TITLES]:
+        if (title := node.text().strip()) and not _is_in_drawing(node):
+            return title
+    heading = elements.page.css_first("h1")
+    return heading.text() if heading else ""
+
+
+def _is_in_drawing(node: LexborNode) -> bool:
+    while (parent := node.parent) is not None:
+        if parent.tag in ("svg", "math"):
+            return True
+        node = parent
+    return False
 
 
 def _main(elements: Elements) -> tuple[LexborNode | None, str]:

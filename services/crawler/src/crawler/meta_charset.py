@@ -12,6 +12,12 @@ _TOKEN = re.compile(
     rb"<!--(?:-?>|.*?(?:-->|\Z))|<(?:(meta)(?=[ \t\n\f\r/])|/?[a-zA-Z][^ \t\n\f\r>]*+|([!/?])[^>]*+(?:>|\Z))",
     re.IGNORECASE | re.DOTALL,
 )
+# What a browser that has gone so far takes for text; the prescan of the standard does not.
+_RAW = re.compile(
+    rb"<!--(?:-?>|.*?(?:-->|\Z))|<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[ \t\n\f\r/>])[^>]*+"
+    rb".*?(?:</\1(?=[ \t\n\f\r/>])|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
 _SPACES = rb"[ \t\n\f\r]*+"
 _VALUE = rb"\"([^\"]*+)\"|'([^']*+)'|([^ \t\n\f\r>\"'][^ \t\n\f\r>]*+)(?=[ \t\n\f\r>])|(?=>)"
 _ATTRIBUTE = re.compile(
@@ -30,7 +36,7 @@ def declared_label(body: bytes) -> str:
         return "utf-16le" if body[0] else "utf-16be"
     name = _prescanned(body[:_PRESCAN])
     if not name and b"charset" in body[:_LATE].lower():
-        name = _prescanned(body[:_LATE])
+        name = _prescanned(_RAW.sub(b" ", body[:_LATE]))
     if not name and (xml := _XML.match(body[:_PRESCAN])):
         name = _name(_first(xml.groups()))
     return name

@@ -144,4 +144,4 @@ def _first_date(said: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 def _line(text: str) -> str:
     """One line that PostgreSQL can store."""
-    return " ".join(text[: 4 * MAX_VALUE].split())[:MAX_VALUE].replace("\0", "")
+    return " ".join(text[: 4 * MAX_VALUE].split())[:MAX_VALUE].replace("\0", "").encode(errors="replace").decode()

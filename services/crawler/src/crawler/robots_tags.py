@@ -40,6 +40,7 @@ def _rules_of_header(value: str) -> Iterator[tuple[str, str]]:
     agent = ""
     for part in value.lower().split(","):
         name, colon, rule = part.partition(":")
-        if colon and name.strip() not in _WITH_VALUE:
-            agent, part = name.strip(), rule  # noqa: PLW2901  # what remains of it
+        name = name.strip()
+        if colon and name not in _WITH_VALUE and " " not in name:  # a name has no space, a date before its time has one
+            agent, part = name, rule  # noqa: PLW2901  # what remains of it
         yield agent, part.strip()
