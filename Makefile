@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 
-.PHONY: demo test check chromium promtool sbom audit chaos benchmark contracts pins alerts users policies test-matrix clean
+.PHONY: demo test check chromium promtool shells sbom audit chaos benchmark contracts pins alerts users policies test-matrix clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(if $(URL),"$(URL)")
 
-test: $(VENV)/installed check chromium promtool
+test: $(VENV)/installed check chromium promtool shells
 	$(BIN)/pytest
 
 check: $(VENV)/installed
@@ -34,6 +34,12 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the browser tests will be skipped"
+
+# The shells that `tallyho completion` writes for, besides bash.
+shells:
+	@for shell in fish zsh; do command -v $$shell >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$shell >/dev/null; } \
+		|| echo "no $$shell: its completion will not be tested"; done
 
 # Prometheus' own tool tests the alerts. Taken out of the distribution's package, which would install a server, too.
 promtool: $(VENV)/installed

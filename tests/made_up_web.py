@@ -137,7 +137,7 @@ class SimulatedWorker:
     async def beat(self) -> int:
         """Prolong the lease."""
         async with self.deps.pool.acquire() as connection:
-            return await store.register_worker(connection, self.worker_id, LEASE)
+            return await store.register_worker(connection, self.worker_id, LEASE, self.deps.render)
 
     async def claim(
         self, *, lanes: int = 100, lanes_per_origin: int = 100, pages_per_lane: int = 100

@@ -70,7 +70,7 @@ class WatchedSite:
 
     async def asked(self, pages: int) -> None:
         """Wait until so many pages have been asked for."""
-        async with self.changed, asyncio.timeout(20):
+        async with self.changed, asyncio.timeout(60):
             await self.changed.wait_for(lambda: self.requests.total() - self.requests["/robots.txt"] >= pages)
 
 
@@ -130,7 +130,7 @@ async def working(
             await running
 
 
-async def until(is_so: Callable[[], Awaitable[object]], *, seconds: float = 30.0) -> None:
+async def until(is_so: Callable[[], Awaitable[object]], *, seconds: float = 60.0) -> None:
     """Wait until something is so that can't be awaited, such as the contents of a table."""
     async with asyncio.timeout(seconds):
         while not await is_so():

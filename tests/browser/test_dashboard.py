@@ -125,6 +125,23 @@ async def test_connection_that_is_cut_without_a_word_is_found_again(page: Page, 
     await expect(count(page, 1)).to_have_text("2")
 
 
+async def test_job_that_was_deleted_while_nobody_looked_is_not_listed_any_more(
+    page: Page, gateway: Any, job: JobFactory
+) -> None:
+    for number in (1, 2, 3):
+        gateway.show(job(number, 1, "completed", completed=1))
+    await page.goto(gateway.url)
+    await expect(page.locator(".job")).to_have_count(3)
+    await page.get_by_role("link", name="site-3.example").click()
+    await expect(page.locator("#job-count")).to_have_text("1")
+
+    del gateway.jobs[UUID(int=2)]
+    await page.get_by_role("link", name="All crawls").click()
+
+    await expect(page.locator(".job")).to_have_count(2)
+    await expect(page.locator(".job").last).to_contain_text("site-1.example")
+
+
 async def test_retry_now_does_not_wait(page: Page, gateway: Any) -> None:
     await page.clock.install()
     await opened(page, gateway)

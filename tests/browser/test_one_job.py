@@ -267,6 +267,18 @@ async def test_unknown_job_is_no_blank_page(page: Page, gateway: Any) -> None:
     await expect(page.locator("#empty")).to_be_visible()
 
 
+async def test_address_that_is_no_jobs_does_not_end_the_list(page: Page, gateway: Any, job: JobFactory) -> None:
+    await page.goto(f"{gateway.url}/#/jobs/5f0c2a52")
+    await expect(page.locator("#job-problem")).to_contain_text("There is no such crawl")
+    await page.get_by_role("link", name="All crawls").click()
+    await expect(page.locator("#empty")).to_be_visible()
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+    gateway.show(job(1, 1, name="news.example"))
+
+    await expect(page.locator(".job")).to_contain_text("news.example")
+
+
 async def test_refused_command_says_why(page: Page, gateway: Any, job: JobFactory) -> None:
     gateway.show(job(1, 1, running=1))
     await opened(page, gateway)

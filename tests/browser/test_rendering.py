@@ -4,16 +4,21 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_network
 from uuid import UUID
 
 import pytest
 from aiohttp import web
+from crawler.fetch import Fetched, Fetcher
+from crawler.politeness import Politeness
+from crawler.rendering import Renderer
 from crawler.urls import document_id
 from frontier_checks import Ledger
 from mailboxes import Mailbox, open_mailbox_of, send
@@ -23,6 +28,7 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.topology import TRACKER_EVENTS
 from tallyho_messaging.wire import Malformed, decode, event_of
 from tallyho_postgres.pool import Pool
+from watched_site import done, until
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `make chromium` installs it")
@@ -58,6 +64,20 @@ places.forEach(steal)
 </script>"""
 LEAVER = """<!doctype html><title>Leaver</title><main>old</main><script>location.href = "/item/9"</script>"""
 
+# On the operator's network, with a part of the internet and a frame of it; they want to know what they may not.
+READER = """<!doctype html><title>Reader</title><main id=main></main><script>
+const note = text => { document.getElementById("main").append(text + " ") }
+const read = async place => { try { note(await (await fetch(place)).text()) } catch { note("refused") } }
+addEventListener("message", event => note(event.data))
+Promise.all(["/api/own", "PUBLIC/api/public", "PRIVATE/secret", "/away"].map(read))
+document.body.append(Object.assign(document.createElement("iframe"), {src: "PUBLIC/frame"}))
+</script>"""
+FRAME = """<!doctype html><script>
+const read = place => fetch(place).then(answer => answer.text(), () => "refused").then(text => "framed-" + text)
+for (const place of ["/api/public", "OWN/secret", "/back"])
+  read(place).then(text => parent.postMessage(text, "*"))
+</script>"""
+
 
 class ScriptedSite:
     """A site whose pages are made by scripts; notes what is asked for, and at which of this machine's addresses."""
@@ -88,6 +108,15 @@ class ScriptedSite:
                     "PORT", str(self.datagram_port)
                 )
                 return web.Response(text=page, content_type="text/html")
+            case "reader":
+                page = READER.replace("PUBLIC", f"http://127.0.0.3:{port}").replace(
+                    "PRIVATE", f"http://127.0.0.2:{port}"
+                )
+                return web.Response(text=page, content_type="text/html")
+            case "frame":
+                return web.Response(text=FRAME.replace("OWN", self.url), content_type="text/html")
+            case "back":
+                return web.Response(status=302, headers={"Location": f"{self.url}/secret"})
             case "away":
                 return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{port}/secret"})
             case "leaver":
@@ -126,14 +155,16 @@ async def scripted_site() -> AsyncIterator[ScriptedSite]:
         partial(Datagrams, site), local_addr=("127.0.0.2", 0)
     )
     site.datagram_port = datagrams.get_extra_info("sockname")[1]
-    yield site
-    datagrams.close()
-    await runner.cleanup()
+    try:
+        yield site
+    finally:
+        datagrams.close()
+        await runner.cleanup()
 
 
 @asynccontextmanager
-async def rendering_crawler(amqp_url: str, database_url: str) -> AsyncIterator[Process]:
-    """A crawler that renders, and one that does not, which must leave such pages to it."""
+async def rendering_crawler(amqp_url: str, database_url: str, *, ends: int = 0) -> AsyncIterator[Process]:
+    """A crawler that renders, which `ends` so, and one that does not, which must leave such pages to it."""
     settings = {"CRAWLER_CHROMIUM": CHROMIUM or "", "CRAWLER_ALLOWED_NETWORKS": '["127.0.0.1/32"]', "HEALTH_PORT": "0"}
     environment = os.environ | settings | {"AMQP_URL": amqp_url, "DATABASE_URL": database_url}
     command = sys.executable, "-m", "crawler"
@@ -143,9 +174,10 @@ async def rendering_crawler(amqp_url: str, database_url: str) -> AsyncIterator[P
         yield rendering
     finally:
         for process in (plain, rendering):
-            process.terminate()
+            if process.returncode is None:
+                process.terminate()
         async with asyncio.timeout(20):
-            assert [await process.wait() for process in (plain, rendering)] == [0, 0]
+            assert [await process.wait() for process in (plain, rendering)] == [0, ends]
 
 
 async def test_pages_made_by_scripts_are_crawled_and_reach_nothing_else(
@@ -188,6 +220,53 @@ async def test_pages_made_by_scripts_are_crawled_and_reach_nothing_else(
     assert {method for _, method, _ in site.asked} == {"GET"}
     assert site.datagrams == 0
     assert "/worker.js" not in {path for _, _, path in site.asked}
+
+
+async def test_page_reads_no_other_private_origin_and_no_frame_reads_its_own(crawler_pool: Pool) -> None:
+    agent = "Tallyho/test"
+    own, private, public = map(ip_network, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+    async with scripted_site() as site, Fetcher(user_agent=agent, allowed_networks=[own, private, public]) as fetcher:
+        politeness = Politeness(crawler_pool, fetcher, user_agent=agent, host_delay=0.0)
+        others = Fetcher(user_agent=agent, allowed_networks=[public])
+        async with Renderer(fetcher, others, politeness, chromium=CHROMIUM, seconds=60.0) as renderer:
+            result = await renderer.fetch(f"{site.url}/reader")
+
+    assert isinstance(result, Fetched)
+    text = result.body.decode().partition("<main")[2].partition("</main>")[0]
+    # Its own data, those of a public origin, and those that the frame reads there.
+    assert (text.count("item 0"), text.count("framed-[")) == (3, 1)
+    # Another private origin, also by a redirect; and for the frame, the origin of the page.
+    assert (text.count("refused"), text.count("framed-refused"), text.count("secret")) == (4, 2, 0)
+    assert {path for address, _, path in site.asked if address == "127.0.0.2"} <= {"/robots.txt"}
+
+
+async def test_renderer_that_can_start_no_browser_any_more_ends(
+    amqp: Amqp, amqp_url: str, database_url: str, crawler_pool: Pool
+) -> None:
+    async with scripted_site() as site, rendering_crawler(amqp_url, database_url, ends=1) as rendering:
+        for number, path in enumerate(("/", "/item/1")):
+            crawl = CrawlStart(
+                job_id=UUID(int=number), revision=1, seeds=(site.url + path,), options=CrawlOptions(render="browser")
+            )
+            await send(amqp, COMMANDS, event_of(crawl, source="x", subject=crawl.job_id))
+            if number == 0:
+                await until(lambda: crawler_pool.fetchval("SELECT count(*) FROM documents"), seconds=60)
+                await done(crawler_pool)
+                os.kill(await driver_of(rendering), signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await rendering.wait()
+    left = await crawler_pool.fetch("SELECT url FROM queue")
+
+    assert [row["url"] for row in left] == [f"{site.url}/item/1"]
+
+
+async def driver_of(process: Process) -> int:
+    """The process through which a crawler starts browsers."""
+    listing = await asyncio.create_subprocess_exec(
+        "pgrep", "-P", str(process.pid), "-f", "run-driver", stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await listing.communicate()
+    return int(output)
 
 
 async def read(mailbox: Mailbox, ledgers: dict[UUID, Ledger], crawl: CrawlStart) -> None:

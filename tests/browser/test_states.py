@@ -111,6 +111,7 @@ class Scene:
     async def asked_whether_to_cancel(self, page: Page) -> None:
         await self.running(page)
         await page.get_by_role("button", name="Cancel").click()
+        await expect(page.locator("#confirm")).to_be_visible()
 
     async def refused_start(self, page: Page) -> None:
         await page.goto(self.gateway.url)
@@ -172,8 +173,9 @@ SCENES = (
 # Elements that are wider than the window, and do not scroll or hide it themselves.
 OVERFLOWING = """() => {
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  return wide > 0 ? [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth)
-    .map(e => e.outerHTML.slice(0, 120)) : [];
+  const beyond = selector => [...document.querySelectorAll(selector)]
+    .filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120));
+  return [...(wide > 0 ? [`${wide} px too wide`, ...beyond("body *")] : []), ...beyond("dialog[open]")];
 }"""
 
 

@@ -53,6 +53,7 @@ async def test_limits_are_changed_while_the_job_runs_and_shown_with_its_options(
     await limits.get_by_label("At most").fill("")
     await limits.get_by_label("Wait").fill("-1")
     await limits.get_by_role("button", name="Change").click()
+    await expect(limits.get_by_label("Wait")).to_be_focused()  # the form itself says what is wrong
     assert gateway.jobs[ID].options.delay == 1.5
     await limits.get_by_label("Wait").fill("")
     await limits.get_by_role("button", name="Change").click()

@@ -56,7 +56,8 @@ async def test_build_that_loses_events_is_found_to_lose_documents(
 ) -> None:
     verdict = await verdict_on(backing, mutant, fault)
 
-    assert sum(verdict.lost.values()) > 0
+    # All of them would be lost by a build that does not work at all, too.
+    assert 0 < sum(verdict.lost.values()) < PAGES
 
 
 async def test_build_that_counts_messages_is_found_to_count_twice(backing: BackingServices, amqp_url: str) -> None:
@@ -71,3 +72,4 @@ async def test_build_that_keeps_the_count_by_read_modify_write_is_found_out(
     verdict = await verdict_on(backing, "read_modify_write")
 
     assert verdict.problems
+    assert verdict.documents > 0  # it works, and counts wrong

@@ -78,7 +78,8 @@ async def reach_verdict(stage: Stage, crawls: Sequence[Crawl]) -> Verdict:
         if crawl.job_id in jobs:
             verdict.judge(crawl, jobs.pop(crawl.job_id))
         else:
-            verdict.problems += [f"a crawl has no job: {problem}" for problem in crawl.problems]
+            problems = crawl.problems or [f"job {crawl.job_id} was seen to end, and is gone"]
+            verdict.problems += [f"a crawl has no job: {problem}" for problem in problems]
     verdict.problems += [f"job {job_id} was asked for by nobody, or twice" for job_id in jobs]
     verdict.problems += await _dead_letter_problems(stage)
     verdict.problems += stage.complaints

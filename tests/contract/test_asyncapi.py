@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from referencing.jsonschema import DRAFT7
 from tallyho_contracts.asyncapi import route_of
 from tallyho_contracts.registry import EVENTS, MESSAGES, MessageType
 from tallyho_contracts.replies import Refused
+from tallyho_messaging.accounts import ACCOUNTS
 from tallyho_messaging.topology import WORK_QUEUES
 
 
@@ -134,6 +136,19 @@ def test_events_and_commands_come_in_batches_too_and_requests_do_not(document: A
         batch = document["components"]["messages"][f"{name}.batch"]
         assert batch["contentType"] == "application/cloudevents-batch+json"
         assert batch["payload"]["type"] == "array"
+
+
+def test_a_message_is_sent_by_those_whom_the_broker_lets_send_it(type_name: str) -> None:
+    row = MESSAGES[type_name]
+    if row.exchange is None:
+        return
+    allowed = {
+        name
+        for name, account in ACCOUNTS.items()
+        if re.search(account.write, row.exchange) and re.search(account.topics.get(row.exchange, ""), type_name)
+    }
+
+    assert set(route_of(row).senders) == allowed
 
 
 def test_every_routed_type_is_sent_and_received_by_its_services(document: Any, type_name: str) -> None:

@@ -149,6 +149,12 @@ async def test_scaler_of_the_crawlers_reads_a_part_of_a_long_queue(crawler_pool:
 
 
 async def test_scaler_of_the_crawlers_has_no_more_rights_than_they(crawler_pool: Pool) -> None:
+    manifests = manifests_of("production")
+    secrets = {
+        one["metadata"]["name"]: {target["name"] for target in one["spec"]["secretTargetRef"]}
+        for one in of(manifests, "TriggerAuthentication")
+    }
+    assert secrets == {"crawler": {"crawler"}, "job-tracker": {"job-tracker"}}
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await crawler_pool.execute("SELECT count(*) FROM job_tracker.jobs")
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import aio_pika
 import pytest
 from crawling import check_count, check_every_state, crawl
 from mailboxes import holds
+from other_release import translated
 from sites import made_up_site
 from tallyho.services import ServiceSpec
 from tallyho.system import Addresses, Plan, System, SystemOptions, plan_system, running_system
 from tallyho_backing_services import BackingServices
+from tallyho_contracts.registry import EVENTS
 from tallyho_messaging.topology import DEAD_LETTERS
 
 PAGES = 120
@@ -46,11 +49,21 @@ def system(
 async def test_upgrade_with_two_releases_at_work_loses_nothing(
     system: System, amqp_url: str, database_url: str
 ) -> None:
-    async with asyncio.timeout(200):
+    async with asyncio.timeout(200), await aio_pika.connect(amqp_url) as connection:
+        heard = await (await connection.channel()).declare_queue(exclusive=True)
+        await heard.bind(EVENTS, "page.finished.#")
         with made_up_site(PAGES, latency=0.05) as site:
             crawls = await asyncio.gather(*(crawl(url, site) for url in system.urls))
         for url, states in zip(system.urls, crawls, strict=True):
             check_every_state(states)
             await check_count(url, database_url, states, PAGES)
+        bodies: list[bytes] = []
+        while message := await heard.get(no_ack=True, fail=False):
+            bodies.append(message.body)
 
+    newer = [body for body in bodies if b'"added_later"' in body]
+    first = [body for body in bodies if translated(body, "first") == body]
+    assert newer
+    assert first
+    assert len(newer) + len(first) == len(bodies)
     assert await holds(amqp_url, DEAD_LETTERS, 0)

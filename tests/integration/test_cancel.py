@@ -56,12 +56,14 @@ async def command(deps: Deps, *commands: CrawlCommand | CrawlStart) -> None:
 
 async def rows(pool: Pool) -> int:
     """How many rows jobs have in the tables of the frontier."""
-    count: int = await pool.fetchval("SELECT (SELECT count(*) FROM queue) + (SELECT count(*) FROM lanes)")
+    count: int = await pool.fetchval(
+        "SELECT (SELECT count(*) FROM queue) + (SELECT count(*) FROM lanes) + (SELECT count(*) FROM job_hosts)"
+    )
     return count
 
 
 async def test_pages_of_a_cancelled_job_are_named_and_forgotten(deps: Deps, ledgers: Ledgers) -> None:
-    job_id = await start(deps, A, B, C, max_pages=2)
+    job_id = await start(deps, A, B, C, max_pages=2, max_host_pages=9)
     await command(deps, CrawlCancel(job_id=job_id, revision=2))
     await ledgers.check()
 

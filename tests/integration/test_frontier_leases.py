@@ -1,6 +1,7 @@
 """Who may fetch and close a page: slots are leased to workers, and a lease that was lost is worth nothing."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from crawler import store, urls
@@ -210,6 +211,15 @@ async def test_each_worker_counts_the_others_that_live(deps: Deps) -> None:
     assert await first.beat() == 1
     await lose_leases(deps.pool)
     assert await first.beat() == 0
+
+
+async def test_worker_counts_no_others_that_visit_the_pages_of_other_jobs(deps: Deps) -> None:
+    workers = [SimulatedWorker(replace(deps, renders=renders)) for renders in (False, True, True)]
+    for worker in workers:
+        await worker.beat()
+    counts = [await worker.beat() for worker in workers]
+
+    assert counts == [0, 1, 1]
 
 
 async def test_worker_that_slept_for_hours_lives_again(deps: Deps) -> None:

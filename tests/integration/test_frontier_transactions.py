@@ -17,7 +17,11 @@ from tallyho_postgres.pool import Pool
 SITE = "http://site.test"
 A, B, C, GONE = (f"{SITE}/{name}" for name in ("a", "b", "c", "gone"))
 WEB: Web = {A: WebPage(links=(B, GONE)), B: WebPage(links=(C,)), C: WebPage(), GONE: WebPage(missing=True)}
-TABLES = ("jobs", "seen", "queue", "waiting", "origins", "slots", "lanes", "documents", "job_documents", "outbox")
+# All but `workers`, which a claim renews before it.
+TABLES = (
+    *("jobs", "seen", "queue", "waiting", "origins", "slots", "lanes", "documents", "job_documents", "outbox"),
+    *("job_hosts", "failed_pages", "paces"),
+)
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -56,7 +60,7 @@ async def test_page_document_children_and_events_are_committed_together(deps: De
     "table", ["documents", "job_documents", "seen", "queue", "lanes", "waiting", "outbox", "slots"]
 )
 async def test_error_in_the_middle_leaves_nothing(deps: Deps, crawler_owner: Pool, table: str) -> None:
-    job_id = await start(deps, A, max_pages=2)
+    job_id = await start(deps, A, max_pages=2, max_host_pages=5)
     worker = SimulatedWorker(deps, WEB)
     await worker.claim()
     work = worker.finish()

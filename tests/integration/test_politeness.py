@@ -1,17 +1,20 @@
 """How origins are treated, whoever visits them: robots.txt, the delay between requests, Retry-After."""
 
 import asyncio
+import gc
 from collections import Counter
+from itertools import count
 from time import monotonic
 from typing import Any
 
 import pytest
 from aiohttp import web
-from crawler import origins, retry
+from crawler import origins, retry, visit
 from crawler import politeness as politeness_module
 from crawler.deps import Deps
 from crawler.frontier import Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
+from crawler.politeness import OriginUnreachableError
 from crawler.visit import Visitor
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import SimulatedWorker, crawler_deps, start
@@ -65,6 +68,31 @@ async def test_robots_txt_is_asked_for_once_by_all_processes(deps: Deps) -> None
             await pages_in_turn(second, pages)
 
     assert site.requests == Counter({"/robots.txt": 1, "/a": 2, "/b": 2})
+
+
+async def test_robots_txt_of_an_origin_without_pages_is_asked_for_once_by_all_processes(deps: Deps) -> None:
+    async with serving({"/robots.txt": robots}) as site:
+        for _ in range(2):
+            async with visiting(deps.pool) as visitor:
+                await visitor.politeness.robots(site.url)
+
+    assert site.requests == Counter({"/robots.txt": 1})
+
+
+async def test_origins_that_cannot_be_reached_are_not_remembered_without_bound(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(politeness_module, "ORIGINS_REMEMBERED", 3)
+    async with visiting(deps.pool, allow_private=False) as visitor:
+        for number in range(10):
+            with pytest.raises(OriginUnreachableError, match="private_address"):
+                await visitor.politeness.robots(f"http://127.0.0.{number + 1}")
+        remembered = [len(memory) for memory in vars(visitor.politeness).values() if isinstance(memory, dict)]
+    gc.collect()
+    kept = [one for one in gc.get_objects() if isinstance(one, OriginUnreachableError)]
+
+    assert 0 < max(remembered) <= 3
+    assert kept == []
 
 
 async def test_robots_txt_is_asked_for_again_when_it_is_old(deps: Deps) -> None:
@@ -160,8 +188,9 @@ async def test_page_put_off_does_not_hold_up_the_others_of_its_lane(crawler_pool
     assert [page.page_id for page in pages] == [first.page_id, second.page_id]
 
 
-async def test_retry_after_holds_an_origin_for_all_jobs_until_it_is_over(deps: Deps) -> None:
-    async with serving({"/a": lambda: too_many(100)}) as site:
+@pytest.mark.parametrize("path", ["/a", "/robots.txt"])
+async def test_retry_after_holds_an_origin_for_all_jobs_until_it_is_over(deps: Deps, path: str) -> None:
+    async with serving({path: lambda: too_many(100)}) as site:
         [asking] = await claimed(deps, f"{site.url}/a")
         async with visiting(deps.pool) as visitor:
             postponed = await visitor.visit(asking)
@@ -183,7 +212,7 @@ async def test_lanes_that_are_being_served_stop_when_their_origin_asks_to_wait(d
         await start(deps, *(site.url + path for path in paths))
         async with working(deps.pool, host_concurrency=4):
             await site.asked(1)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await deps.pool.fetchval("SELECT count(*) FROM slots WHERE owner IS NOT NULL"):
                     await asyncio.sleep(0.02)  # a table can't be awaited
         await check_frontier(deps.pool)
@@ -296,9 +325,10 @@ async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> Non
 
 
 async def test_slot_of_a_slow_page_rests_as_long_as_the_page_took(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(politeness_module, "SLOW_SECONDS", 0.1)
+    clock = count(step=20.0)  # each fetch takes 20 seconds
+    monkeypatch.setattr(visit, "monotonic", lambda: next(clock))
     one_slot = crawler_deps(deps.pool, host_concurrency=1)
-    async with serving({"/a": page, "/b": page}, seconds=3.0) as site:
+    async with serving({"/a": page, "/b": page}) as site:
         first, second = await claimed(one_slot, f"{site.url}/a", f"{site.url}/b")
         async with visiting(deps.pool) as visitor:
             visits = await pages_in_turn(visitor, [first, second])
@@ -312,6 +342,6 @@ async def test_slot_of_a_slow_page_rests_as_long_as_the_page_took(deps: Deps, mo
 
     assert isinstance(visits[0], Visit)
     assert visits[1] is None
-    assert 0 < rest < 30
+    assert 0 < rest <= 20
     assert early == []
     assert len(later) == 2

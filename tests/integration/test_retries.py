@@ -99,11 +99,11 @@ async def test_many_failed_pages_join_some_at_a_time_and_all_in_the_end(
     pages = [f"http://{number % 3}.test/{number}" for number in range(40)]
     first = await start(deps, *pages)
     await SimulatedWorker(deps, {url: WebPage(missing=True) for url in pages}).crawl()
-    # Other slots of these origins than the first job used.
-    other = replace(deps, host_concurrency=6)
-    second = await retry(other, first)
+    second = await retry(deps, first)
     await ledgers.check()
     at_first = len(ledgers.of[second].known)
+    # Other slots of these origins than any job has used.
+    other = replace(deps, host_concurrency=9)
     worker = SimulatedWorker(other, {url: WebPage() for url in pages})
     while await worker.claim():
         await on_work(other, worker.finish())

@@ -194,6 +194,17 @@ async def test_every_url_of_a_list_is_accounted_for(deps: Deps) -> None:
     assert again.skipped.keys() <= told.keys()
 
 
+async def test_list_of_a_job_with_the_largest_budget_there_is_is_read(deps: Deps) -> None:
+    job_id = await start(deps, "http://site.test/list", max_pages=2**63 - 1)
+    worker, visit = await held_list(deps, job_id, [Entry("http://site.test/a")])
+    await close(deps, worker, await add_listed(deps, visit))
+    await worker.crawl()
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert ledgers.of[job_id].saved == {"http://site.test/a"}
+
+
 async def test_links_and_entries_beyond_the_bounds_are_a_number_of_their_job(
     deps: Deps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,24 @@ async def test_jobs_whose_last_two_pages_finish_at_once_all_complete(trackers: l
         assert (job.status, job.document_count, job.completed_children) == (JobStatus.COMPLETED, 2, 2)
 
 
+async def test_jobs_of_a_batch_are_locked_in_the_order_of_their_ids(trackers: list[Tracker]) -> None:
+    job_ids = sorted(uuid4() for _ in range(JOBS))
+    for job_id in reversed(job_ids):  # the table has them the other way round
+        await trackers[0].create(job_id)
+    async with (
+        asyncio.timeout(30),
+        asyncio.TaskGroup() as batch,
+        trackers[1].pool.acquire() as connection,
+        connection.transaction(),
+    ):
+        await store.lock_jobs(connection, job_ids[:1])
+        batch.create_task(trackers[0].apply(*(saved(job_id, "a") for job_id in job_ids)))
+        while not await trackers[0].pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)  # a lock's queue can't be awaited
+        # Who waits for the first holds none of the others.
+        await connection.fetch("SELECT FROM jobs WHERE job_id = $1 FOR UPDATE NOWAIT", job_ids[-1])
+
+
 async def test_batches_that_name_jobs_in_opposite_order_do_not_deadlock(trackers: list[Tracker]) -> None:
     job_ids = [await trackers[0].create() for _ in range(JOBS)]
 

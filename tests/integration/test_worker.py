@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from aiohttp import web
-from crawler import commands, handlers, parsing, store, visit
+from crawler import commands, handlers, parsing, politeness, store, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
@@ -68,6 +68,8 @@ async def test_crawl_of_a_site_saves_all_its_pages_and_says_why_not_the_others(d
 
 async def test_crawl_begins_when_its_command_comes(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "IDLE_SECONDS", 3600.0)
+    # A slot that rests is looked for when the worker is idle, only.
+    monkeypatch.setattr(politeness, "SLOW_SECONDS", 3600.0)
     async with serving(tree(1)) as site, working(deps.pool) as worker:
         for _ in range(2):  # for the second, it is idle
             crawl = CrawlStart(job_id=uuid4(), revision=1, seeds=(f"{site.url}/0",), options=CrawlOptions())
@@ -226,6 +228,53 @@ async def test_page_that_can_not_be_saved_fails_alone(deps: Deps, monkeypatch: p
 
     assert ledgers.of[job_id].saved == {f"{site.url}/{number}" for number in range(20) if number != 7}
     assert ledgers.of[job_id].reasons["internal_error"] == 1
+
+
+async def test_group_that_takes_too_long_to_save_is_saved_in_smaller_ones(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_out: list[int] = []
+
+    async def slow(deps: Deps, work: handlers.Work) -> None:
+        if len(work.visits) > 3:
+            timed_out.append(len(work.visits))
+            raise TimeoutError
+        await handlers.on_work(deps, work)
+
+    monkeypatch.setattr(worker_module, "on_work", slow)
+    monkeypatch.setattr(worker_module, "GROUP_SECONDS", 3600.0)
+    async with serving(tree(20)) as site, working(deps.pool, host_concurrency=1):
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert timed_out
+    assert len(ledgers.of[job_id].saved) == 20
+
+
+async def test_what_is_done_during_a_slow_commit_is_committed_in_groups(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+    async with serving(tree(PAGES)) as site:
+
+        async def slow_at_first(deps: Deps, work: handlers.Work) -> None:
+            if not groups:
+                await site.asked(20)
+            groups.append(len(work.visits))
+            await handlers.on_work(deps, work)
+
+        monkeypatch.setattr(worker_module, "on_work", slow_at_first)
+        monkeypatch.setattr(handlers, "GROUP_PAGES", 5)
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(PAGES)))
+        async with working(deps.pool):
+            await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+
+    assert max(groups) == 5
+    assert len(ledgers.of[job_id].saved) == PAGES
 
 
 async def test_second_crawl_says_what_has_changed(deps: Deps) -> None:

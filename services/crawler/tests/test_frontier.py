@@ -5,18 +5,21 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from crawler import handlers
 from crawler.findings import findings
 from crawler.frontier import (
     CrawlJob,
     DocumentContent,
     Lane,
     Links,
+    Postponed,
     QueuedPage,
     Visit,
     places_given_back,
     room,
     slot_of,
 )
+from crawler.handlers import Work
 from crawler.known_urls import KnownUrls
 from crawler.urls import page_id
 from tallyho_contracts.crawls import CrawlOptions
@@ -177,3 +180,17 @@ def test_pages_of_an_origin_are_spread_over_its_slots() -> None:
 
     assert set(slots) == {0, 1, 2, 3}
     assert min(slots.values()) > 60
+
+
+@pytest.mark.parametrize(("bound", "most"), [("GROUP_PAGES", 2), ("GROUP_LINKS", 4)])
+def test_work_is_divided_by_its_pages_and_links(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
+    monkeypatch.setattr(handlers, bound, most)
+    visits = [saved(A, B, C), saved(B, A, C), failed(C), saved(D)]
+    postponed, lane = Postponed(queued(ELSEWHERE), 1.0), queued(A).lane
+    parts = list(Work(visits, [postponed], [lane]).parts())
+
+    assert [(part.visits, part.postponed, part.served) for part in parts] == [
+        (visits[:2], [], []),
+        (visits[2:], [postponed], [lane]),
+    ]
+    assert [part.is_full for part in parts] == [True, bound == "GROUP_PAGES"]

@@ -106,7 +106,8 @@ def make_stored(
 class FakeTracker:
     """Answers requests as the job tracker and the crawler do.
 
-    `away` makes it silent, `before_reply` runs before each answer, `batch` is how much it gives at once.
+    `away` makes it silent, or is how it refuses everything; `before_reply` runs before each answer, `batch` is how much
+    it gives at once.
     """
 
     def __init__(self) -> None:
@@ -121,13 +122,13 @@ class FakeTracker:
         self.summary = JobSummary(pages=(), documents=())
         self.batch = 1000
         self.asked: list[Message] = []
-        self.away = False
+        self.away: bool | RequestRefused = False
         self.before_reply: Callable[[], Awaitable[None] | None] = lambda: None
 
     async def ask(self, message: Message) -> Any:
         self.asked.append(message)
         if self.away:
-            raise RequestTimedOut("no answer")
+            raise self.away if isinstance(self.away, RequestRefused) else RequestTimedOut("no answer")
         if waiting := self.before_reply():
             await waiting
         match message:
@@ -306,7 +307,9 @@ async def gateway_with() -> AsyncIterator[GatewayFactory]:
             app = build_app(
                 hub, tracker.ask, readiness, allow_private_addresses=False, logs=logs, options=Options(**options)
             )
-            http = await running.enter_async_context(TestClient(TestServer(app)))
+            server = TestServer(app)
+            http = await running.enter_async_context(TestClient(server))
+            server.handler.handler_cancellation = False  # as where it is deployed: a handler outlives its client
             return Gateway(http, hub, tracker, readiness, logs)
 
         yield start

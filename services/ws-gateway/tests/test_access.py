@@ -1,12 +1,14 @@
 """Keys, tickets, loopback and pages of other sites: who is let in, and how the others are told."""
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import WSMsgType
-from ws_gateway import connection
+from ws_gateway import connection, events, firecrawl_watch
 from ws_gateway.keys import KeyRing, Scope, Tickets, new_key
 
 NOW = datetime(2025, 1, 2, 12, tzinfo=UTC)
@@ -14,6 +16,7 @@ READER, READING = new_key("reader", [Scope.READ])
 WRITER, WRITING = new_key("writer", [Scope.READ, Scope.WRITE])
 OLD, EXPIRED = new_key("old", [Scope.READ], date(2024, 1, 1))
 KEYS = KeyRing([READING, WRITING, EXPIRED])
+JOB = UUID(int=1)
 SEEDS = {"seeds": ["https://example.com/"]}
 
 
@@ -139,6 +142,26 @@ async def test_key_that_expires_takes_its_socket_along(gateway_with: Any, monkey
     assert (message.type, message.data) == (WSMsgType.CLOSE, 4401)
 
 
+async def test_key_that_expires_ends_its_event_streams_and_watchers_too(
+    gateway_with: Any, state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, key = new_key("today", [Scope.READ], date.max)
+    for module in (events, firecrawl_watch):
+        monkeypatch.setattr(module, "PING_SECONDS", 0.2)
+    gateway = await gateway_with(keys=KeyRing([key]))
+    gateway.tracker.add(state(1))
+    stream = await gateway.http.get(f"/v1/jobs/{JOB}/events", headers=bearer(secret))
+    watcher = await gateway.watch(f"/v2/crawl/{JOB}", **bearer(secret))
+    monkeypatch.setattr(type(key), "has_expired", lambda *_: True)
+
+    async with asyncio.timeout(30):
+        await stream.content.read()
+        while (message := await watcher.socket.receive()).type is WSMsgType.TEXT:
+            pass
+
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 4401)
+
+
 def test_keys_are_read_from_lines_and_words() -> None:
     ring = KeyRing.parse(f"# ours\n{READING.line()} {WRITING.line()}\n\n{EXPIRED.line()}  # gone\n")
 
@@ -174,6 +197,16 @@ async def test_without_keys_only_names_of_this_machine_are_served(gateway: Any, 
 
     assert (response.status, (await response.json())["code"]) == (403, "keys_needed")
     assert (await closed(rebound))[0] == 4403
+
+
+async def test_host_and_origin_that_are_no_names_are_foreign(gateway_with: Any) -> None:
+    open_gateway, guarded = await gateway_with(), await gateway_with(keys=KEYS)
+
+    no_host = await open_gateway.http.get("/v1/jobs", headers={"Host": "["})
+    no_origin = await guarded.http.post("/v1/jobs", json=SEEDS, headers={"Origin": "http://["})
+
+    assert (no_host.status, (await no_host.json())["code"]) == (403, "keys_needed")
+    assert (no_origin.status, (await no_origin.json())["code"]) == (403, "foreign_origin")
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080", "tallyho.localhost"])

@@ -303,11 +303,13 @@ async def test_whoever_goes_from_job_to_job_misses_nothing_and_gets_nothing_twic
         in_crowds_of_one_job += sum(not one.is_alone for one in people if one.client.interests)
         if step % 5 == 0:
             await asyncio.sleep(0.002)
-    for one in people:
-        one.sleeps = False
-        one.settle()
     for job in revisions:
         go_on(job)
+    for one in people:  # nothing comes after this that could hide what is lost here
+        for other in list(one.client.interests) if one.client.everything else []:
+            hub.unsubscribe(one.client, other)
+        one.sleeps = False
+        one.settle()
 
     def wanted(one: Someone) -> dict[int, int]:
         followed = revisions if one.client.everything else [job.int for job in one.client.interests]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -10,12 +11,15 @@ from uuid import UUID
 import pytest
 from tallyho_contracts.documents import Document
 from tallyho_contracts.jobs import JobState
+from tallyho_contracts.replies import ErrorCode, Refused
+from tallyho_messaging.requests import RequestRefused
 from ws_gateway import connection, documents, frames
 
 pytestmark = pytest.mark.usefixtures("no_silence")
 
 State = Callable[..., JobState]
-ONE = UUID(int=1)
+ONE, TWO = UUID(int=1), UUID(int=2)
+UNAVAILABLE = RequestRefused(Refused(code=ErrorCode.UNAVAILABLE, message="the database is away"))
 
 
 def a_document(ordinal: int) -> Document:
@@ -35,12 +39,12 @@ def grow(gateway: Any, state: State, documents: int, status: str = "running") ->
     gateway.hub.offer(gateway.tracker.add(state(1, documents + 1, status, documents=documents)))
 
 
-async def ordinals_until(watcher: Any, last: int) -> list[int]:
+async def ordinals_until(watcher: Any, last: int, job: UUID = ONE) -> list[int]:
     ordinals: list[int] = []
     while not ordinals or ordinals[-1] < last:
         frame = await watcher.next()
         if frame["type"] == "document_saved":
-            assert frame["payload"]["job_id"] == str(ONE)
+            assert frame["payload"]["job_id"] == str(job)
             ordinals += [document["ordinal"] for document in frame["payload"]["documents"]]
     return ordinals
 
@@ -63,6 +67,20 @@ async def test_documents_are_replayed_from_the_first_then_live(gateway: Any, sta
         "to_ordinal": 450,
     }
     assert replayed + live == list(range(1, 701))
+
+
+async def test_documents_of_the_largest_size_come_in_frames_that_a_client_has_room_for(
+    gateway: Any, state: State
+) -> None:
+    url, title = f"https://example.com/{'x' * 2_000}", "ü" * 1_000
+    large = [a_document(number).model_copy(update={"source_url": url, "title": title}) for number in range(1, 451)]
+    gateway.tracker.documents += large
+    grow(gateway, state, 450)
+    watcher = await gateway.watch("/v1/ws")
+
+    await watcher.send("subscribe", job_id=str(ONE), stream="document_saved")
+
+    assert await ordinals_until(watcher, 450) == list(range(1, 451))
 
 
 async def test_documents_resume_after_the_ordinal_that_the_client_has(gateway: Any, state: State) -> None:
@@ -90,15 +108,16 @@ async def test_document_has_the_fields_that_the_http_api_gives_it(gateway: Any, 
     assert frame["payload"]["documents"] == [a_document(1).model_dump(mode="json")]
 
 
+@pytest.mark.parametrize("away", [True, UNAVAILABLE])
 async def test_documents_the_tracker_does_not_answer_for_come_later(
-    gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch
+    gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch, away: bool | RequestRefused
 ) -> None:
     monkeypatch.setattr(documents, "RETRY_SECONDS", (0.01, 0.02))
     grow(gateway, state, 10)
     watcher = await gateway.watch("/v1/ws")
     await watcher.answer_to("subscribe", job_id=str(ONE), stream="document_saved", ordinal=10)
 
-    gateway.tracker.away = True
+    gateway.tracker.away = away
     grow(gateway, state, 20)
     asked = len(gateway.tracker.asked)
     async with asyncio.timeout(30):
@@ -166,12 +185,13 @@ async def test_client_that_takes_documents_slowly_is_not_buffered_for(gateway: A
     async with asyncio.timeout(30):
         while only.client.queued_bytes < connection.ROOM_BYTES:
             await asyncio.sleep(0.01)
-    asked = 0
-    while asked < len(gateway.tracker.asked):  # the kernel may still have taken some
-        asked = len(gateway.tracker.asked)
-        await asyncio.sleep(0.3)  # in which nothing may happen
+    gateway.tracker.add(state(2, 1, documents=20_000))
+    other = await gateway.watch("/v1/ws")
+    await other.send("subscribe", job_id=str(TWO), stream="document_saved")
+    await ordinals_until(other, 20_000, TWO)  # in as many requests as could have been made for the slow one
 
-    assert asked < 60
+    asked = Counter(message.job_id for message in gateway.tracker.asked)
+    assert asked[ONE] < 60 < asked[TWO]
     watcher.socket._response.connection.transport.resume_reading()
     assert await ordinals_until(watcher, 20_000) == list(range(1, 20_001))
 

@@ -1,6 +1,8 @@
 """Documents over HTTP: listed, streamed, with their contents and their pages' sources."""
 
+import asyncio
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,9 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import ClientPayloadError
 from problem_details import fields_of, problem_of
+from prometheus_client import REGISTRY
 from tallyho_contracts.documents import Document, DocumentGet
 from tallyho_contracts.jobs import JobState
+from ws_gateway import json_lines
 from ws_gateway.contents import SOURCES_AT_ONCE
+from ws_gateway.limits import Limits
 
 State = Callable[..., JobState]
 
@@ -171,3 +176,71 @@ async def test_contents_that_can_not_be_read_on_break_the_connection(gateway: An
 
     with pytest.raises(ClientPayloadError):
         await response.read()
+
+
+def large_contents(gateway: Any, state: State, stored: Any) -> str:
+    """More than a kernel holds for a client; returns where."""
+    gateway.tracker.add(state(1, 1))
+    gateway.tracker.documents = [a_document(ordinal) for ordinal in range(1, 41)]
+    for one in gateway.tracker.documents:
+        gateway.tracker.stored[one.document_id] = stored(one.document_id, content="x" * 1_000_000)
+    return f"/v1/jobs/{UUID(int=1)}/contents"
+
+
+async def ask_and_read_nothing(gateway: Any, path: str) -> asyncio.StreamWriter:
+    url = gateway.http.make_url(path)
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1_000)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+    assert b" 200 " in await reader.readline()
+    return writer
+
+
+async def test_download_has_a_place_among_the_connections(gateway_with: Any, state: State, stored: Any) -> None:
+    gateway = await gateway_with(limits=Limits(connections=1))
+    path = large_contents(gateway, state, stored)
+    downloading = await ask_and_read_nothing(gateway, path)
+
+    refused = await gateway.http.get(path)
+    downloading.transport.abort()
+
+    assert (refused.status, (await problem_of(refused))["code"]) == (429, "too_many_connections")
+    await until_there_is_a_place(gateway, path)
+
+
+async def test_download_that_is_not_read_is_cut_off(
+    gateway_with: Any, state: State, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "STALLED_SECONDS", 0.2)
+    gateway = await gateway_with(limits=Limits(connections=1))
+    path = large_contents(gateway, state, stored)
+
+    downloading = await ask_and_read_nothing(gateway, path)
+
+    await until_there_is_a_place(gateway, path)
+    downloading.close()
+
+
+async def test_client_that_leaves_a_download_is_no_fault(
+    gateway: Any, state: State, stored: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = large_contents(gateway, state, stored)
+    answered = {"method": "GET", "route": "/v1/jobs/{job_id}/contents", "status": "200"}
+    before = counted(**answered)
+    downloading = await ask_and_read_nothing(gateway, path)
+
+    downloading.transport.abort()
+    async with asyncio.timeout(30):
+        while counted(**answered) == before:
+            await asyncio.sleep(0.01)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def until_there_is_a_place(gateway: Any, path: str) -> None:
+    async with asyncio.timeout(30):
+        while (await gateway.http.get(f"{path}?after=40")).status != 200:
+            await asyncio.sleep(0.01)
+
+
+def counted(**labels: str) -> float:
+    return REGISTRY.get_sample_value("tallyho_http_requests_total", labels) or 0.0

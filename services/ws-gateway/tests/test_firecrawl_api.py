@@ -9,7 +9,7 @@ import pytest
 from tallyho_contracts.documents import DocumentsGet
 from tallyho_contracts.jobs import JobCancel, JobCreate, JobState
 from tallyho_contracts.pages import Page, PageState
-from ws_gateway import firecrawl_documents
+from ws_gateway import firecrawl_api, firecrawl_documents
 
 State = Callable[..., JobState]
 Fill = Callable[..., None]
@@ -215,6 +215,22 @@ async def test_errors_are_those_of_all_pages(gateway: Any, state: State) -> None
     assert [error["url"] for error in found["errors"]] == [f"https://example.com/{n}" for n in (1, 2, 3)]
     assert {error["code"] for error in found["errors"]} == {"HTTP_404"}
     assert found["robotsBlocked"] == ["https://example.com/8"]
+    asked = [one.reason for one in gateway.tracker.asked if one.state is PageState.SKIPPED]
+    assert asked == ["robots"]  # not for every page that was skipped
+
+
+async def test_errors_are_bounded(gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firecrawl_api, "MAX_ERRORS", 3)
+    gateway.tracker.add(state(1))
+    gateway.tracker.batch = 2
+    gateway.tracker.pages = [
+        Page(page_id=UUID(int=n), url=f"https://example.com/{n}", state=PageState.FAILED, reason="dns")
+        for n in range(1, 10)
+    ]
+
+    found = await (await gateway.http.get(f"{CRAWL}/errors")).json()
+
+    assert [error["url"] for error in found["errors"]] == [f"https://example.com/{n}" for n in (1, 2, 3)]
 
 
 async def test_active_crawls_are_the_live_jobs(gateway: Any, state: State) -> None:

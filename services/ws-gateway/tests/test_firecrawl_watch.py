@@ -185,6 +185,22 @@ async def test_client_that_takes_nothing_is_cut_off(
     writer.close()
 
 
+async def test_client_that_leaves_with_much_unread_is_no_fault(
+    gateway: Any, state: State, fill: Fill, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(40, "x" * 1_000_000)
+    gateway.tracker.add(state(1, documents=40))
+    url = gateway.http.make_url(CRAWL)
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1_000)
+    writer.write(HANDSHAKE.format(path=CRAWL, host=url.host).encode())
+    assert b" 101 " in await reader.readline()
+
+    writer.transport.abort()
+    await nobody_watches(gateway)
+
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def nobody_watches(gateway: Any) -> None:
     async with asyncio.timeout(30):
         while gateway.http.app[firecrawl_watch.WATCHERS]:

@@ -64,6 +64,28 @@ def test_frame_that_cannot_be_used_is_answered_with_its_fault(text: str, code: s
     assert bad.value.error.message
 
 
+@pytest.mark.parametrize(
+    ("payload", "job_id", "stream"),
+    [
+        ({"job_id": "5f0c2a52", "stream": "job_log"}, "5f0c2a52", "job_log"),
+        ({"job_id": "5f0c2a52"}, "5f0c2a52", None),
+        ({"job_id": JOB, "stream": "pages"}, JOB, "pages"),
+        ({"job_id": JOB, "revision": -1}, JOB, None),
+        ({"job_id": "x" * 1_000}, "x" * 200, None),
+        ({"job_id": 5, "stream": ["progress"]}, None, None),
+        ({"job_id": None, "stream": "progress", "interval_ms": 1}, None, "progress"),
+        ([], None, None),
+    ],
+)
+def test_fault_names_the_job_and_the_stream_as_they_were_sent(
+    payload: object, job_id: str | None, stream: str | None
+) -> None:
+    with pytest.raises(BadFrameError) as bad:
+        frames.parse(json.dumps({"type": "subscribe", "payload": payload}))
+
+    assert (bad.value.error.job_id, bad.value.error.stream) == (job_id, stream)
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_text_frame_has_the_length_that_the_protocol_says(size: int) -> None:
     frame = frames.on_the_wire(b"x" * size)

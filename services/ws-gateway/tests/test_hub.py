@@ -47,6 +47,39 @@ def test_new_client_begins_with_every_live_job(state: State) -> None:
     assert revisions(client) == [(1, 5)]
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_end_that_a_jobs_own_subscription_did_not_bring_comes_with_every_job(state: State, is_answered: bool) -> None:
+    hub = Hub()
+    client = hub.join(quiet)
+    hub.offer(state(1, 1))
+    hub.subscribe_all(client, {})
+    hub.answer_all(client)
+    taken(client)
+    hub.subscribe(client, ONE, 1)
+    if is_answered:
+        hub.answer(client, state(1, 1))
+
+    hub.offer(state(1, 2, "completed"))
+    hub.unsubscribe(client, ONE)
+
+    assert revisions(client) == [(1, 2)]
+
+
+def test_state_that_a_jobs_own_subscription_brought_does_not_come_again(state: State) -> None:
+    hub = Hub()
+    client = hub.join(quiet)
+    hub.subscribe_all(client, {})
+    hub.answer_all(client)
+    hub.subscribe(client, ONE, None)
+    hub.answer(client, state(1, 1))
+    hub.offer(state(1, 2, "completed"))
+    taken(client)
+
+    hub.unsubscribe(client, ONE)
+
+    assert revisions(client) == []
+
+
 def test_newer_state_replaces_the_one_not_taken_yet(state: State) -> None:
     hub = Hub()
     client = hub.join(quiet)

@@ -1,5 +1,6 @@
 """Subscriptions to a job's log: its last lines, then each new one, once."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,9 @@ from uuid import UUID
 import pytest
 from tallyho_contracts.jobs import JobState
 from tallyho_contracts.logs import JobLog, LogLevel
+from ws_gateway import session
+from ws_gateway.clients import Client
+from ws_gateway.logs import LogBook
 
 pytestmark = pytest.mark.usefixtures("no_silence")
 
@@ -17,6 +21,11 @@ ONE, TWO = UUID(int=1), UUID(int=2)
 
 def a_line(job: UUID, message: str) -> JobLog:
     return JobLog(job_id=job, timestamp=datetime(2025, 1, 2, tzinfo=UTC), level=LogLevel.WARNING, message=message)
+
+
+def long_lines(job: UUID) -> list[JobLog]:
+    long = {"url": "https://example.com/" + "x" * 2_000}
+    return [a_line(job, f"line {number}").model_copy(update={"fields": long}) for number in range(200)]
 
 
 async def test_log_begins_with_the_lines_that_are_remembered(gateway: Any, state: State) -> None:
@@ -63,8 +72,7 @@ async def test_log_with_long_lines_begins_with_as_many_of_the_newest_as_a_client
     gateway: Any, state: State
 ) -> None:
     gateway.tracker.add(state(1, 9, "completed"))
-    long = {"url": "https://example.com/" + "x" * 2_000}
-    gateway.tracker.lines = [a_line(ONE, f"line {number}").model_copy(update={"fields": long}) for number in range(200)]
+    gateway.tracker.lines = long_lines(ONE)
     watcher = await gateway.watch("/v1/ws")
 
     await watcher.answer_to("subscribe", job_id=str(ONE), stream="job_log")
@@ -73,6 +81,37 @@ async def test_log_with_long_lines_begins_with_as_many_of_the_newest_as_a_client
 
     assert 100 < first < 190
     assert rest == [f"line {number}" for number in range(first + 1, 200)]
+
+
+async def test_logs_of_many_jobs_each_begin_with_their_last_lines_on_one_connection(
+    gateway: Any, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ROOM_SECONDS", 30.0)
+    jobs = range(1, 13)
+    gateway.tracker.lines = long_lines(ONE)
+    watcher = await gateway.watch("/v1/ws")
+    for job in jobs:
+        gateway.tracker.add(state(job, 9, "completed"))
+        await watcher.send("subscribe", job_id=str(UUID(int=job)), stream="job_log")
+
+    answers = last_lines = 0
+    async with asyncio.timeout(60):
+        while answers + last_lines < 2 * len(jobs):
+            frame = await watcher.next()
+            answers += frame["type"] == "subscribed"
+            last_lines += frame["payload"].get("message") == "line 199"
+
+    assert (answers, last_lines) == (len(jobs), len(jobs))
+
+
+def test_last_lines_of_many_logs_do_not_flood_a_client_that_takes_nothing() -> None:
+    logs, client = LogBook(), Client(lambda *_: None)
+    for number in range(1, 13):
+        logs.subscribe(client, UUID(int=number))
+        logs.answer(client, UUID(int=number), long_lines(UUID(int=number)))
+
+    assert not client.is_flooded
+    assert b"line 199" in client.queue[-1]
 
 
 async def test_log_of_an_unknown_job_is_not_found(gateway: Any) -> None:

@@ -79,3 +79,24 @@ def test_connections_are_dealt_different_moments(clock: Clock) -> None:
 
     first, second = sorted(when for when, _ in clock.due)
     assert second - first == pytest.approx(0.025)
+
+
+def test_moments_are_shared_and_last_as_long_as_somebody_has_them(clock: Clock) -> None:
+    phases = Phases()
+    everyone = phases.all(0.05)
+    dealt = {id(phases.deal(0.05)) for _ in range(4)}
+    for milliseconds in range(60, 1_000):
+        phases.deal(milliseconds / 1000)
+
+    assert dealt == set(map(id, everyone))
+    assert len(phases._phases) == len(everyone)
+
+
+def test_moment_at_which_something_is_due_comes_although_nobody_has_it(clock: Clock) -> None:
+    flushed: list[Pace] = []
+    pace = Pace(lambda *_: None, 0.3)
+    Phases().deal(0.3).add(flushed.append, pace)
+
+    clock.run()
+
+    assert flushed == [pace]

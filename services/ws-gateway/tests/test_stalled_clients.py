@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from tallyho_contracts.jobs import JobState
 from ws_gateway import connection, sockets
+from ws_gateway.clients import Pace
 
 State = Callable[..., JobState]
 
@@ -89,6 +90,34 @@ async def test_stalled_client_holds_one_state_a_job(gateway_with: Any, state: St
 
     assert len(only.client.everything.dirty) <= 20
     assert only._transport.get_write_buffer_size() < 1_000_000
+
+
+async def test_client_that_takes_nothing_is_tried_once_at_a_time_however_much_is_queued(
+    gateway: Any, stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 3600.0)
+    times: list[float] = []
+    flush = connection.Connection.flush
+
+    def noting_flush(self: connection.Connection, pace: Pace) -> None:
+        times.append(asyncio.get_running_loop().time())
+        flush(self, pace)
+
+    monkeypatch.setattr(connection.Connection, "flush", noting_flush)
+    stall(gateway.http.port)
+    connections = gateway.http.app[sockets.CONNECTIONS]
+    await eventually(lambda: len(connections) == 1)
+    [only] = connections
+    only._transport.write(b"x" * 20_000_000)  # more than a kernel holds
+
+    for number in range(800):
+        only.client.put(b"a line", urgent=number % 2 == 0)
+    await eventually(lambda: len(times) >= 470)
+    tries = times[420:]  # without those that are due to the frames themselves
+
+    # Too few tries on a busy machine are no fault; too many are.
+    assert (tries[-1] - tries[0]) / len(tries) > connection.HURRY_SECONDS / 2
+    assert len(only.client.queue) == 800
 
 
 async def test_client_that_sends_but_never_reads_is_not_answered_without_bound(

@@ -19,7 +19,11 @@ async def test_client_that_subscribes_at_once_gets_nothing_before_the_answer(gat
     for job in range(300):
         gateway.hub.offer(gateway.tracker.add(state(job, 1)))
     watcher = await gateway.watch("/ws")
-    await asyncio.sleep(0.15)  # longer than a flush takes
+    witness = await gateway.watch("/v1/ws")
+    await witness.answer_to("subscribe")
+    for revision in (2, 3):  # between two writes to one client there was a moment for each
+        gateway.hub.offer(gateway.tracker.add(state(1, revision)))
+        await witness.states_until(ONE, revision)
 
     answer = await watcher.answer_to("subscribe", job_id=str(ONE))
 

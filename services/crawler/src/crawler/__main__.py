@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,7 @@ from crawler.commands import on_commands
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
+from crawler.guard import Network
 from crawler.isolation import IsolatedParser
 from crawler.known_urls import KnownUrls
 from crawler.metrics import look_at_frontier
@@ -49,14 +51,8 @@ async def run(*, renders: bool = False) -> None:
     """Wire the crawler and run its loops until a signal; one that dies ends the process."""
     settings = Settings()
     concurrency = settings.render_concurrency if renders else settings.concurrency
-    fetcher = Fetcher(
-        user_agent=settings.user_agent_header,
-        timeout=settings.fetch_timeout,
-        max_body_bytes=settings.max_body_bytes,
-        allow_private=settings.allow_private_addresses,
-        allowed_networks=settings.allowed_networks,
-        allow_invalid_tls=settings.allow_invalid_tls,
-        concurrency=settings.concurrency,
+    fetcher = fetcher_of(
+        settings, allow_private=settings.allow_private_addresses, allowed_networks=settings.allowed_networks
     )
     with stop_on_signal() as stop:
         async with AsyncExitStack() as opened:
@@ -104,13 +100,29 @@ async def run(*, renders: bool = False) -> None:
                 relaying.set()
 
 
+def fetcher_of(
+    settings: Settings, *, allow_private: bool = False, allowed_networks: Collection[Network] = ()
+) -> Fetcher:
+    """What fetches as the settings say, from public addresses and those allowed here."""
+    return Fetcher(
+        user_agent=settings.user_agent_header,
+        timeout=settings.fetch_timeout,
+        max_body_bytes=settings.max_body_bytes,
+        allow_private=allow_private,
+        allowed_networks=allowed_networks,
+        allow_invalid_tls=settings.allow_invalid_tls,
+        concurrency=settings.concurrency,
+    )
+
+
 def renderer(fetcher: Fetcher, politeness: Politeness, settings: Settings) -> AbstractAsyncContextManager[FetchesPages]:
     """The browser, whose package is installed only where pages are rendered."""
     try:
         from crawler.rendering import Renderer
     except ModuleNotFoundError as error:
         raise SystemExit(f"rendering takes the extra tallyho-crawler[browser]: {error}") from error
-    return Renderer(fetcher, politeness, chromium=settings.chromium, seconds=settings.render_timeout)
+    public = fetcher_of(settings)
+    return Renderer(fetcher, public, politeness, chromium=settings.chromium, seconds=settings.render_timeout)
 
 
 async def run_migrations() -> None:

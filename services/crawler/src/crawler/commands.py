@@ -25,7 +25,7 @@ from tallyho_postgres.pool import Connection
 from crawler import host_budgets, jobs, store, urls
 from crawler.deps import Deps
 from crawler.events import crawl_event, page_closed, spawned_pages
-from crawler.frontier import BUDGET, CrawlJob, FoundPage, Step
+from crawler.frontier import BUDGET, FoundPage, Step
 from crawler.growth import add_origins, admit, join
 
 CLOSED_AT_ONCE = 1_000
@@ -73,7 +73,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
             hosts = Counter(urls.site(page.url) for page in pages)
             await host_budgets.add_host_pages(connection, start.job_id, hosts)
         admission = await admit(connection, job, [], pages)
-        await _prepare_origins(deps, connection, job, pages)
+        await add_origins(deps, connection, admission.joining)
         number = len(admission.joining)
         step = Step(job.sites, admission.retry_after, admitted=number, pages=number, waits=bool(admission.waiting))
         await join(deps, connection, job, admission, step, skipped=unfit)
@@ -95,14 +95,6 @@ async def _origin_of(
     return set(sites), [start.retry_of, *before]
 
 
-async def _prepare_origins(deps: Deps, connection: Connection, job: CrawlJob, pages: Sequence[FoundPage]) -> None:
-    await add_origins(deps, connection, pages)
-    if job.retry_of:
-        await jobs.add_failed_origins(
-            connection, job.retry_of[0], host_concurrency=deps.host_concurrency, host_delay=deps.host_delay
-        )
-
-
 async def change_crawl(deps: Deps, change: CrawlChange) -> None:
     """Let other rules hold for a job, and confirm it with the pages that join for a larger budget."""
     async with deps.pool.acquire() as connection, connection.transaction():
@@ -110,6 +102,7 @@ async def change_crawl(deps: Deps, change: CrawlChange) -> None:
             return
         [job] = await store.lock_jobs(connection, [change.job_id])
         admission = await admit(connection, job, [], [])
+        await add_origins(deps, connection, admission.joining)
         number = len(admission.joining)
         # Whether what is left is to be closed is decided anew: a larger budget goes on where a smaller one ended.
         open_again = replace(job, closing=job.status == "cancelled")
@@ -183,6 +176,8 @@ async def close_some(deps: Deps, job_id: UUID) -> bool:
         await jobs.note_closed(connection, job_id, len(pages), closing=more)
         if not more:
             await jobs.forget_lanes(connection, job_id)
+            if locked[0].status == "cancelled":
+                await jobs.forget_hosts(connection, job_id)
         await outbox.add(connection, events)
     deps.relay.offer(events)
     return more

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tallyho_contracts.crawls import Render
 from tallyho_messaging.job_logs import Say, say_nothing
 from tallyho_postgres.outbox import Relay
 from tallyho_postgres.pool import Pool
@@ -33,3 +34,8 @@ class Deps:
     skipped_urls: KnownUrls = field(default_factory=KnownUrls)
     due: asyncio.Event = field(default_factory=asyncio.Event)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def render(self) -> Render:
+        """How the jobs want their pages rendered whose pages this process visits."""
+        return "browser" if self.renders else "none"

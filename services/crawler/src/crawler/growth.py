@@ -1,7 +1,7 @@
 """How a job grows: which URLs join it, as far as its budget has room, and that every one that was met is noted."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -45,21 +45,40 @@ class Sifted:
     refused: list[tuple[FoundPage, str]]
 
 
-async def add_origins(deps: Deps, connection: Connection, pages: Sequence[FoundPage]) -> None:
-    """Make the origins of found pages known: of all jobs at once, or two transactions could each want the other's."""
-    await store.add_origins(connection, pages, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
+@dataclass(frozen=True)
+class Growth:
+    """How a locked job is to grow by `visits`: of what they found, `known` was met before, `refused` may not join."""
+
+    job: CrawlJob
+    visits: Sequence[Visit]
+    found: Findings
+    known: Mapping[UUID, str | None]
+    refused: list[tuple[FoundPage, str]]
+    admission: Admission
 
 
-async def grow(
-    deps: Deps, connection: Connection, job: CrawlJob, visits: Sequence[Visit], found: Findings
-) -> dict[UUID, list[FoundPage]]:
-    """Admit new pages of a job as far as its budget allows; returns them by the page that spawned them."""
+async def add_origins(deps: Deps, connection: Connection, joining: Sequence[FoundPage]) -> None:
+    """Make the origins of pages that join known, with their slots, once in a transaction.
+
+    Of all jobs at once, or two transactions could each want the other's. Not before they join: in which slot a page is
+    fetched depends on the process that lets it join.
+    """
+    await store.add_origins(connection, joining, host_concurrency=deps.host_concurrency, host_delay=deps.host_delay)
+
+
+async def plan_growth(connection: Connection, job: CrawlJob, visits: Sequence[Visit], found: Findings) -> Growth:
+    """Admit new pages of a job as far as its budget allows."""
     candidates = list(found.found.values())
     known = await ledger.known_urls(connection, [*candidates, *(url for url, _ in found.skipped.values())])
     sifted = await sift(connection, job, [page for page in candidates if is_fresh(page, known)])
-    admission = await admit(connection, job, visits, sifted.fresh)
-    skipped = [one for one in found.skipped.values() if one[0].page_id not in known]
-    skipped += sifted.refused
+    return Growth(job, visits, found, known, sifted.refused, await admit(connection, job, visits, sifted.fresh))
+
+
+async def grow(deps: Deps, connection: Connection, growth: Growth) -> dict[UUID, list[FoundPage]]:
+    """Let the admitted pages join their job, whose origins are known; returns them by the page that spawned them."""
+    job, visits, found, admission = growth.job, growth.visits, growth.found, growth.admission
+    skipped = [one for one in found.skipped.values() if one[0].page_id not in growth.known]
+    skipped += growth.refused
     returned = places_given_back(visits)
     step = Step(
         found.sites,
@@ -69,11 +88,11 @@ async def grow(
         saved=len(visits) - returned,
         waits=bool(admission.waiting),
     )
-    lifted = [page for page in candidates if page.redirects and not is_fresh(page, known)]
+    lifted = [page for page in found.found.values() if page.redirects and not is_fresh(page, growth.known)]
     await join(deps, connection, job, admission, step, skipped=skipped, lifted=lifted)
     places = room(job, visits)
     without_place = admission.waiting if places is not None and len(admission.joining) >= places else []
-    for page, reason in [*((page, BUDGET) for page in without_place), *sifted.refused]:
+    for page, reason in [*((page, BUDGET) for page in without_place), *growth.refused]:
         found.skipped_links[found.finder[page.page_id]][reason] += 1
     spawned: dict[UUID, list[FoundPage]] = {}
     for page in admission.joining:

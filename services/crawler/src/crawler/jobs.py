@@ -1,7 +1,6 @@
 """The rows of jobs: how they start, change and end. One function per named query; the caller owns the transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -82,8 +81,13 @@ async def remove_pages(connection: Connection, job_id: UUID, *, limit: int) -> l
 
 
 async def forget_lanes(connection: Connection, job_id: UUID) -> None:
-    """Drop the lanes of a cancelled job."""
+    """Drop the lanes of a job without pages; with a larger budget it may go on."""
     await connection.execute(SQL["forget_lanes"], job_id)
+
+
+async def forget_hosts(connection: Connection, job_id: UUID) -> None:
+    """Forget how many pages each host has in a job that never goes on."""
+    await connection.execute(SQL["forget_hosts"], job_id)
 
 
 async def note_failed(connection: Connection, visits: Iterable[Visit]) -> None:
@@ -101,11 +105,6 @@ async def list_failed(connection: Connection, job_id: UUID, *, after: UUID, limi
     """The pages of a job that failed after page `after`, by id."""
     rows = await connection.fetch(SQL["list_failed"], job_id, after, limit)
     return [FoundPage(job_id, row["page_id"], row["url"], row["depth"], is_list=row["is_list"]) for row in rows]
-
-
-async def add_failed_origins(connection: Connection, job_id: UUID, *, host_concurrency: int, host_delay: float) -> None:
-    """Make the origins of a job's failed pages known, with all their slots."""
-    await connection.execute(SQL["add_failed_origins"], job_id, host_concurrency, timedelta(seconds=host_delay))
 
 
 async def delete_job(connection: Connection, job_id: UUID, *, revision: int) -> None:
@@ -139,5 +138,6 @@ async def forget_urls(connection: Connection, job_id: UUID, *, limit: int) -> in
 
 async def mark_deleted(connection: Connection, job_id: UUID) -> None:
     """Remember that nothing is left of a deleted job but its row."""
-    await connection.execute(SQL["forget_lanes"], job_id)
+    await forget_lanes(connection, job_id)
+    await forget_hosts(connection, job_id)
     await connection.execute(SQL["mark_deleted"], job_id)

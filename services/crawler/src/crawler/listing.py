@@ -10,12 +10,14 @@ from tallyho_postgres.pool import Connection
 from crawler import ledger, store, urls
 from crawler.deps import Deps
 from crawler.frontier import BEYOND, BUDGET, MAX_REDIRECTS, CrawlJob, FoundPage, Step, Visit, is_fresh
-from crawler.growth import Admission, add_origins, join, sift
+from crawler.growth import Admission, join, sift
 from crawler.scope import Scope
 from crawler.sitemaps import MAX_ENTRIES, Entry
 
 # A job's row is locked for as long as so many take.
 ADDED_AT_ONCE = 1_000
+# The largest number that the database knows; a budget may be it.
+MOST = 2**63 - 1
 
 
 async def add_listed(deps: Deps, visit: Visit) -> Visit:
@@ -55,7 +57,8 @@ async def _room(connection: Connection, job: CrawlJob) -> int | None:
     if job.options.max_pages is None:
         return None
     free = job.options.max_pages - job.admitted
-    return free - await store.count_waiting(connection, job.job_id, limit=max(0, free + MAX_ENTRIES))
+    limit = min(max(0, free + MAX_ENTRIES), MOST)
+    return free - await store.count_waiting(connection, job.job_id, limit=limit)
 
 
 async def _add(
@@ -64,7 +67,6 @@ async def _add(
     """Let the new ones of the URLs that the rules let in wait, and note the others; returns both."""
     allowed = [page for page, refusal in judged if refusal is None]
     refused = [(page, refusal) for page, refusal in judged if refusal is not None]
-    await add_origins(deps, connection, allowed)
     known = await ledger.known_urls(connection, [page for page, _ in judged])
     sifted = await sift(connection, job, [page for page in allowed if is_fresh(page, known)])
     news = [*((page, reason) for page, reason in refused if page.page_id not in known), *sifted.refused]

@@ -17,6 +17,8 @@ from crawler.robots import Robots, RobotsResult, fetch_robots
 COPY_SECONDS = 60.0
 # A lane waits this long for its turn at an origin with a delay; beyond, it gives its slot back.
 TURN_SECONDS = 5.0
+# How long all processes trust what a robots.txt says.
+KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
 UNREACHABLE_SECONDS = 2.0
 ORIGINS_REMEMBERED = 10_000
@@ -44,7 +46,7 @@ class Politeness:
         self._fetcher = fetcher
         self._user_agent = user_agent
         self._host_delay = host_delay
-        self._unreachable: dict[str, tuple[float, OriginUnreachableError]] = {}
+        self._unreachable: dict[str, tuple[float, Failed]] = {}
         self._held: dict[str, float] = {}
         self._resting: dict[tuple[str, int], float] = {}
         self._copies: dict[str, tuple[float, Robots]] = {}
@@ -52,35 +54,33 @@ class Politeness:
 
     async def robots(self, origin: str) -> Robots:
         """The rules of an origin. Raises OriginUnreachableError."""
+        if len(self._asking) >= ORIGINS_REMEMBERED:
+            self._forget()
         async with self._asking[origin]:
-            asked_until, unreachable = self._unreachable.get(origin, (0.0, None))
-            if unreachable and asked_until > monotonic():
-                raise unreachable
+            asked_until, failed = self._unreachable.get(origin, (0.0, None))
+            if failed and asked_until > monotonic():
+                raise OriginUnreachableError(failed)
             until, robots = self._copies.get(origin, (0.0, None))
             if robots is None or until < monotonic():
                 robots = await self._stored_or_asked(origin)
-                if len(self._copies) >= ORIGINS_REMEMBERED:
-                    self._copies.clear()
-                    self._unreachable.clear()
-                    self._asking = defaultdict(asyncio.Lock, {origin: self._asking[origin]})
                 self._copies[origin] = (monotonic() + COPY_SECONDS, robots)
         return robots
+
+    def _forget(self) -> None:
+        self._copies.clear()
+        self._unreachable.clear()
+        asking = {origin: lock for origin, lock in self._asking.items() if lock.locked()}
+        self._asking = defaultdict(asyncio.Lock, asking)
 
     async def _stored_or_asked(self, origin: str) -> Robots:
         async with self._pool.acquire() as connection:
             stored = await origins.get_robots(connection, origin)
         if stored:
-            verdict = cast("Literal['body', 'allow', 'disallow']", stored[0])
-            return Robots.of(RobotsResult(verdict, 0.0, stored[1]), self._user_agent)
+            verdict = cast("Literal['body', 'allow']", stored[0])
+            return Robots.of(RobotsResult(verdict, stored[1]), self._user_agent)
         result = await fetch_robots(self._fetcher, origin)
-        if result.verdict == "disallow":
-            # What no retry mends, such as a private address, is not about robots.txt.
-            reason = f"robots_{result.reason}" if result.retry else result.reason or "unreachable"
-            # A page that comes back earlier would spend its attempts on this one answer.
-            failed = Failed(reason, retry=result.retry, retry_after=UNREACHABLE_SECONDS)
-            unreachable = OriginUnreachableError(failed)
-            self._unreachable[origin] = (monotonic() + UNREACHABLE_SECONDS, unreachable)
-            raise unreachable
+        if isinstance(result, Failed):
+            raise OriginUnreachableError(await self._cut_off(origin, result))
         robots = Robots.of(result, self._user_agent)
         async with self._pool.acquire() as connection:
             await origins.set_robots(
@@ -88,10 +88,22 @@ class Politeness:
                 origin,
                 verdict=result.verdict,
                 body=result.body,
-                ttl=result.ttl,
+                ttl=KNOWN_SECONDS,
                 delay=max(self._host_delay, robots.crawl_delay or 0.0),
             )
         return robots
+
+    async def _cut_off(self, origin: str, failed: Failed) -> Failed:
+        """Ask an origin for nothing as long as its answer for robots.txt says; returns what that means for a page."""
+        if _is_too_busy(failed):
+            await self._hold(origin, failed)
+        seconds = max(UNREACHABLE_SECONDS, failed.retry_after or 0.0)
+        # What no retry mends, such as a private address, is not about robots.txt.
+        reason = f"robots_{failed.reason}" if failed.retry else failed.reason
+        # A page that comes back earlier would spend its attempts on this one answer.
+        unreachable = Failed(reason, retry=failed.retry, retry_after=seconds)
+        self._unreachable[origin] = (monotonic() + seconds, unreachable)
+        return unreachable
 
     async def turn(self, lane: Lane, robots: Robots) -> bool:
         """Wait until a lane's job may send a request to its origin; False when that is too far off to wait for."""
@@ -116,7 +128,7 @@ class Politeness:
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
         """Learn from an answer, and from how long it took, whether the origin needs a rest."""
-        if isinstance(result, Failed) and (result.retry_after or result.status in _TOO_BUSY):
+        if isinstance(result, Failed) and _is_too_busy(result):
             await self._hold(lane.origin, result)
         elif lane.origin in self._held and self._held[lane.origin] <= monotonic() and not isinstance(result, Failed):
             del self._held[lane.origin]
@@ -147,3 +159,7 @@ class Politeness:
         self._resting[lane.origin, lane.slot] = monotonic() + seconds
         async with self._pool.acquire() as connection:
             await origins.rest_slot(connection, lane, seconds)
+
+
+def _is_too_busy(failed: Failed) -> bool:
+    return bool(failed.retry_after) or failed.status in _TOO_BUSY

@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
-from playwright.async_api import Browser, Page, Request, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, Route, async_playwright
 from playwright.async_api import Error as BrowserError
 
 from crawler import urls
 from crawler.extract import media_type
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result
 from crawler.politeness import OriginUnreachableError, Politeness
+from crawler.visit import FetchingBrokenError
 
 MAX_REQUESTS = 200
 MAX_REDIRECTS = 10
@@ -40,10 +41,16 @@ _ARGUMENTS = (
 class Renderer:
     """Fetches pages and lets their scripts run; use it as an async context manager."""
 
-    def __init__(self, fetcher: Fetcher, politeness: Politeness, *, chromium: str | None, seconds: float) -> None:
-        """`chromium` is the program, None for Playwright's own; `seconds` bound the rendering of one page."""
+    def __init__(
+        self, fetcher: Fetcher, public: Fetcher, politeness: Politeness, *, chromium: str | None, seconds: float
+    ) -> None:
+        """`fetcher` fetches pages and what they ask of their own origins, `public` what they ask of others.
+
+        `chromium` is the program, None for Playwright's own; `seconds` bound the rendering of one page.
+        """
         self.user_agent = fetcher.user_agent
         self._fetcher = fetcher
+        self._public = public
         self._politeness = politeness
         self._chromium = chromium
         self._seconds = seconds
@@ -53,6 +60,7 @@ class Renderer:
         self._rendered = 0
 
     async def __aenter__(self) -> Self:
+        await self._open.enter_async_context(self._public)
         self._playwright = await self._open.enter_async_context(async_playwright())
         await self._started()
         return self
@@ -63,14 +71,18 @@ class Renderer:
         await self._open.aclose()
 
     async def fetch(self, url: str) -> Result:
-        """Fetch a canonical URL once; an HTML page as it is after its scripts, everything else as it comes."""
+        """Fetch a canonical URL once; an HTML page as it is after its scripts, everything else as it comes.
+
+        Raises FetchingBrokenError.
+        """
         fetched = await self._fetcher.fetch(url)
         if not isinstance(fetched, Fetched) or media_type(fetched.content_type) not in _HTML:
             return fetched
         try:
             browser = await self._started()
             try:
-                return await self._rendered_page(browser, _Requests(self._fetcher, self._politeness, url, fetched))
+                requests = _Requests(self._fetcher, self._public, self._politeness, url, fetched)
+                return await self._rendered_page(browser, requests)
             finally:
                 if browser is not self._browser and not browser.contexts:
                     await browser.close()
@@ -90,15 +102,26 @@ class Renderer:
     async def _launched(self) -> Browser:
         # Chromium's own sandbox does not work for root.
         is_sandboxed = os.geteuid() != 0
-        return await self._playwright.chromium.launch(
-            executable_path=self._chromium, args=_ARGUMENTS, chromium_sandbox=is_sandboxed
-        )
+        try:
+            return await self._playwright.chromium.launch(
+                executable_path=self._chromium, args=_ARGUMENTS, chromium_sandbox=is_sandboxed
+            )
+        except BrowserError as error:  # a driver that died does not come back
+            raise FetchingBrokenError("no browser can be started") from error
+
+    async def _context(self, browser: Browser) -> BrowserContext:
+        try:
+            return await browser.new_context(
+                user_agent=self.user_agent, service_workers="block", accept_downloads=False, ignore_https_errors=True
+            )
+        except BrowserError:
+            if browser is self._browser:  # it says that it is connected even when its driver has died
+                self._browser = None
+            raise
 
     async def _rendered_page(self, browser: Browser, requests: "_Requests") -> Result:
         fetched = requests.fetched
-        context = await browser.new_context(
-            user_agent=self.user_agent, service_workers="block", accept_downloads=False, ignore_https_errors=True
-        )
+        context = await self._context(browser)
         try:
             async with asyncio.timeout(self._seconds):
                 await context.route("**/*", requests.answer)
@@ -120,9 +143,13 @@ class Renderer:
 
 @dataclass
 class _Requests:
-    """The requests of one page, at `url`, which was fetched already; `left_for` is where its scripts went instead."""
+    """The requests of one page, at `url`, which was fetched already; `left_for` is where its scripts went instead.
+
+    Its own origin is asked by `fetcher`, which may be let into private networks, all others by `public`.
+    """
 
     fetcher: Fetcher
+    public: Fetcher
     politeness: Politeness
     url: str
     fetched: Fetched
@@ -146,9 +173,10 @@ class _Requests:
                 found = self._page(urls.canonical(request.url)) if request.frame.page is self.page else None
             if found is None:
                 return await route.abort()
-            # Nothing here is secret or personal, so any origin may read it.
-            allowed = {"Access-Control-Allow-Origin": request.headers.get("origin", "*")}
-            headers = {"Content-Type": found.content_type, "Access-Control-Allow-Credentials": "true", **allowed}
+            # What is public is neither secret nor personal, so all may read it. The page's own may not be public.
+            reader = urls.origin(self.url) if self._is_own(request.url) else request.headers.get("origin", "*")
+            allowed = {"Access-Control-Allow-Origin": reader, "Access-Control-Allow-Credentials": "true"}
+            headers = {"Content-Type": found.content_type, **allowed}
             return await route.fulfill(status=found.status, headers=headers, body=found.body)
         except BrowserError:  # the page is gone, or was never there
             with suppress(BrowserError):
@@ -168,15 +196,23 @@ class _Requests:
         url = urls.canonical(request.url)
         return await self._found(url) if url and is_wanted and self.number <= MAX_REQUESTS else None
 
+    def _is_own(self, url: str) -> bool:
+        canonical = urls.canonical(url)
+        return canonical is not None and urls.origin(canonical) == urls.origin(self.url)
+
     async def _found(self, url: str) -> Fetched | None:
+        fetcher = self.fetcher
         for _ in range(MAX_REDIRECTS):
+            if not self._is_own(url):
+                # For good: it may lead back to the page's origin, on behalf of a frame of another one.
+                fetcher = self.public
             try:
                 robots = await self.politeness.robots(urls.origin(url))
             except OriginUnreachableError:
                 return None
             if not robots.allows(url) or self.bytes_left <= 0:
                 return None
-            result = await self.fetcher.fetch(url, first_bytes=self.bytes_left)
+            result = await fetcher.fetch(url, first_bytes=self.bytes_left)
             if isinstance(result, Fetched):
                 self.bytes_left -= len(result.body)
                 return result

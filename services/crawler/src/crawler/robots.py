@@ -13,8 +13,6 @@ from crawler.urls import canonical
 MAX_BYTES = 500 * 1024
 MAX_REDIRECTS = 5
 MAX_CRAWL_DELAY = 60.0  # a site that asks for more would hold a job up for days
-KNOWN_TTL = 3600.0
-UNREACHABLE_TTL = 60.0
 _USER_AGENT_LINE = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
 # Any other line does nothing; to the parser it would end the group that it stands in (RFC 9309, 2.2.4).
 _FIELD = re.compile(r"\s*([^:#\s]+)\s*:")
@@ -26,16 +24,10 @@ _PRODUCT = re.compile(r"(?:.*compatible; *)?([A-Za-z_-]+)")
 
 @dataclass(frozen=True, slots=True)
 class RobotsResult:
-    """What asking for a robots.txt gave, ready to be stored: `verdict` holds for `ttl` seconds.
+    """What asking for a robots.txt gave, ready to be stored. body: the rules in `body` hold. allow: there are none."""
 
-    body: the rules in `body` hold. allow: there are none. disallow: the site could not be asked; `reason` says why.
-    """
-
-    verdict: Literal["body", "allow", "disallow"]
-    ttl: float
+    verdict: Literal["body", "allow"]
     body: str | None = None
-    reason: str | None = None
-    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,6 @@ class Robots:
 
     product: str
     rules: Protego | None
-    disallow_all: bool = False
 
     @classmethod
     def parse(cls, body: str, user_agent: str) -> Self:
@@ -57,13 +48,11 @@ class Robots:
         """Return the rules that a result stands for."""
         if result.verdict == "body":
             return cls.parse(result.body or "", user_agent)
-        return cls(product_token(user_agent), None, disallow_all=result.verdict == "disallow")
+        return cls(product_token(user_agent), None)
 
     def allows(self, url: str) -> bool:
         """Return whether the URL may be fetched."""
-        if self.rules is None:
-            return not self.disallow_all
-        return self.rules.can_fetch(url, self.product)
+        return self.rules is None or self.rules.can_fetch(url, self.product)
 
     @property
     def crawl_delay(self) -> float | None:
@@ -78,26 +67,23 @@ class Robots:
         return tuple(dict.fromkeys(url for url in named if url))
 
 
-async def fetch_robots(fetcher: Fetcher, origin: str) -> RobotsResult:
-    """Ask an origin for its robots.txt, through up to five redirects."""
+async def fetch_robots(fetcher: Fetcher, origin: str) -> RobotsResult | Failed:
+    """Ask an origin for its robots.txt, through up to five redirects. Where that failed, nothing may be fetched."""
     url = f"{origin}/robots.txt"
     for _ in range(MAX_REDIRECTS + 1):
         result = await fetcher.fetch(url, first_bytes=MAX_BYTES)
         if isinstance(result, Fetched):
-            return RobotsResult("body", KNOWN_TTL, _text(result.body))
+            return RobotsResult("body", _text(result.body))
         if not isinstance(result, Redirected):
             return without_rules(result)
         url = result.target
-    return RobotsResult("allow", KNOWN_TTL, reason="too_many_redirects")
+    return RobotsResult("allow")
 
 
-def without_rules(result: Failed | Skipped) -> RobotsResult:
+def without_rules(result: Failed | Skipped) -> RobotsResult | Failed:
     """Return what it means that there was no robots.txt to read: unavailable or unreachable (RFC 9309, 2.3.1)."""
     unavailable = result.status is not None and result.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(result, Failed) and (result.retry or not unavailable):
-        ttl = max(UNREACHABLE_TTL, result.retry_after or 0.0)
-        return RobotsResult("disallow", ttl, reason=result.reason, retry=result.retry)
-    return RobotsResult("allow", KNOWN_TTL, reason=result.reason)
+    return result if isinstance(result, Failed) and (result.retry or not unavailable) else RobotsResult("allow")
 
 
 def product_token(user_agent: str) -> str:

@@ -35,9 +35,9 @@ PLANNER = dict.fromkeys(
 COUNTED_PAGES, SAMPLED_BLOCKS = 20_000, 500
 
 
-async def register_worker(connection: Connection, worker_id: UUID, lease: timedelta) -> int:
-    """Prolong the lease of a worker and of all it holds; returns how many other workers live."""
-    others: int = await connection.fetchval(SQL["register_worker"], worker_id, lease)
+async def register_worker(connection: Connection, worker_id: UUID, lease: timedelta, render: Render = "none") -> int:
+    """Prolong the lease of a worker and of all it holds; returns how many others of its kind live."""
+    others: int = await connection.fetchval(SQL["register_worker"], worker_id, lease, render)
     return others
 
 

@@ -38,8 +38,12 @@ _EXTRACTION = 1
 _NO_SUCH_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
+class FetchingBrokenError(Exception):
+    """This process can fetch no page any more: it has to end, and another one begins anew."""
+
+
 class FetchesPages(Protocol):
-    """A `Fetcher` or a `Renderer`."""
+    """A `Fetcher` or a `Renderer`, which raises FetchingBrokenError."""
 
     user_agent: str
 

@@ -6,7 +6,7 @@ Grouping is what makes the database nearly free: a lane's pages are committed to
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import ceil
@@ -26,14 +26,13 @@ from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, claim, on_work
 from crawler.listing import add_listed
 from crawler.urls import redacted
-from crawler.visit import Visitor
+from crawler.visit import FetchingBrokenError, Visitor
 
 log = logging.getLogger(__name__)
 
 PAGES_PER_LANE = 32
 # A slot is given back after this long, for the sake of other jobs and replicas.
 TENURE_SECONDS = 2.0
-GROUP_PAGES = 100
 GROUP_SECONDS = 0.25
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
@@ -57,6 +56,7 @@ class Worker:
     _is_traced: bool = field(default_factory=is_on)
     _others: int = 0
     _registered: UUID | None = None
+    _broken: FetchingBrokenError | None = None
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _serving: Counter[UUID] = field(default_factory=Counter)
     _work: Work = field(default_factory=Work)
@@ -95,7 +95,7 @@ class Worker:
         worker_id = self.worker_id
         async with self.deps.pool.acquire() as connection:
             lease = timedelta(seconds=self.lease_seconds)
-            self._others = await store.register_worker(connection, worker_id, lease)
+            self._others = await store.register_worker(connection, worker_id, lease, self.deps.render)
         self._registered = worker_id
 
     async def _leave(self) -> None:
@@ -137,6 +137,8 @@ class Worker:
     async def _claim_lanes(self) -> None:
         while not self.stop.is_set():
             self.deps.due.clear()
+            if self._broken:
+                raise self._broken
             claimed: list[tuple[Lane, list[QueuedPage]]] = []
             pause = IDLE_SECONDS
             try:
@@ -167,7 +169,12 @@ class Worker:
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._lanes.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or not (error := task.exception()):
+            return
+        if isinstance(error, FetchingBrokenError):
+            self._broken = error
+            self.deps.due.set()
+        else:
             # A visit names every failure it knows; this one is a fault of ours.
             log.error("a lane was left because of a fault", exc_info=error)
 
@@ -204,6 +211,8 @@ class Worker:
             with metrics.VISIT_SECONDS.time():
                 done = await self.visitor.visit(page)
             return await add_listed(self.deps, done) if isinstance(done, Visit) and done.listed else done
+        except FetchingBrokenError:
+            raise
         except Exception as error:
             if is_transient(error):
                 log.warning("a page is left for later job=%s page=%s error=%s", page.lane.job_id, page.page_id, error)
@@ -213,11 +222,11 @@ class Worker:
 
     def _note(self, done: Visit | Postponed) -> None:
         if isinstance(done, Visit):
-            self._work.visits.append(done)
+            self._work.add(done)
         else:
             self._work.postponed.append(done)
             metrics.POSTPONED.inc()
-        if len(self._work.visits) >= GROUP_PAGES:
+        if self._work.is_full:
             self._ready.set()
 
     async def _commit_groups(self) -> None:
@@ -229,20 +238,28 @@ class Worker:
             self._ready.clear()
             work, self._work = self._work, Work()
             if work.job_ids:
-                await self._commit(work)
+                await self._commit_each(work.parts())
                 self.deps.due.set()
 
-    async def _commit(self, work: Work) -> None:
+    async def _commit_each(self, parts: Iterable[Work]) -> bool:
+        """Commit work in its order; False when some of it is left to others."""
+        for part in parts:
+            if not await self._commit(part):
+                return False
+        return True
+
+    async def _commit(self, work: Work) -> bool:
         while True:
             try:
                 with metrics.COMMIT_SECONDS.time():
-                    return await on_work(self.deps, work)
+                    await on_work(self.deps, work)
             except Exception as error:
                 metrics.COMMIT_ERRORS.labels("transient" if is_transient(error) else "fault").inc()
+                is_too_much = isinstance(error, TimeoutError) and not self._drained.is_set()
+                if len(work.visits) > 1 and (is_too_much or not is_transient(error)):
+                    return await self._commit_each(_halves(work))
                 if is_transient(error):
-                    log.warning("%d pages wait to be saved error=%s", len(work.visits), error)
-                elif len(work.visits) > 1:
-                    return await self._commit_halves(work)
+                    log.warning("%d pages wait to be saved error=%r", len(work.visits), error)
                 elif work.visits and work.visits[0].reason != "internal_error":
                     page = work.visits[0].page
                     log.exception("a page can't be saved job=%s page=%s", page.lane.job_id, page.page_id)
@@ -250,12 +267,15 @@ class Worker:
                     continue
                 else:
                     raise
+            else:
+                return True
             await first_of(self._drained, seconds=RETRY_SECONDS)
             if self._drained.is_set():
-                return log.warning("%d pages are left to others", len(work.visits))
+                log.warning("%d pages are left to others", len(work.visits))
+                return False
 
-    async def _commit_halves(self, work: Work) -> None:
-        """Find the one page that can't be saved; the others must not suffer."""
-        middle = len(work.visits) // 2
-        await self._commit(Work(visits=work.visits[:middle]))
-        await self._commit(Work(work.visits[middle:], work.postponed, work.served))
+
+def _halves(work: Work) -> list[Work]:
+    """Divide work in which one page can't be saved, or that can't be saved in time."""
+    middle = len(work.visits) // 2
+    return [Work(work.visits[:middle]), Work(work.visits[middle:], work.postponed, work.served)]

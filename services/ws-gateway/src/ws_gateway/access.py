@@ -81,6 +81,12 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
+def has_expired(request: web.Request) -> bool:
+    """Whether the key with which it was let in is of no use any more."""
+    key = request.get(KEY)
+    return key is not None and key.has_expired(datetime.now(UTC))
+
+
 def key_name(request: web.Request) -> str | None:
     """Whose request it is; none where no key is needed."""
     key = request.get(KEY)
@@ -167,7 +173,7 @@ def _check_origin(request: web.Request, access: Access) -> None:
     changes = request.method not in SAFE_METHODS or "Upgrade" in request.headers
     if origin is None or not changes or origin in access.origins:
         return
-    if urlsplit(origin).netloc.lower() != request.host.lower():
+    if _is_foreign(origin, request.host):
         problem = _problem(HTTPStatus.FORBIDDEN, "foreign_origin", "The Origin is not the host that was asked.")
         raise DeniedError(problem, FORBIDDEN)
 
@@ -177,9 +183,23 @@ def _check_loopback(request: web.Request) -> None:
 
     The name that was asked for counts too: a page of another site can have its name lead to this machine.
     """
-    if not (_is_loopback(request.remote) and _is_loopback(urlsplit(f"//{request.host}").hostname)):
+    if not (_is_loopback(request.remote) and _is_loopback(_name_in(request.host))):
         detail = "Without keys (GATEWAY_KEYS) only this machine is served, by a loopback address or as localhost."
         raise DeniedError(_problem(HTTPStatus.FORBIDDEN, "keys_needed", detail), FORBIDDEN)
+
+
+def _is_foreign(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:  # it is no URL
+        return True
+
+
+def _name_in(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -37,6 +37,7 @@ from ws_gateway.limits import Limits, Places
 from ws_gateway.logs import LogBook
 from ws_gateway.metrics import measure_requests
 from ws_gateway.phases import Phases
+from ws_gateway.places import PLACES
 from ws_gateway.problems import MAX_BODY_BYTES, ProblemError, answer_problems
 from ws_gateway.sockets import CONNECTIONS, STOPPING
 
@@ -95,6 +96,7 @@ def build_app(
     )
     app[ACCESS] = Access(options.keys, Tickets(options.ticket_secret), options.origins)
     app[ASK] = ask
+    app[PLACES] = Places(options.limits)
     phases = Phases()
     app[DEPS] = Deps(
         hub=hub,
@@ -103,7 +105,7 @@ def build_app(
         ask=ask,
         hear=hear,
         limits=options.limits,
-        places=Places(options.limits),
+        places=app[PLACES],
         flush_seconds=options.flush_seconds,
         crowds=Crowds(hub, phases, options.flush_seconds, lambda members: Broadcast(members).write),
         phases=phases,

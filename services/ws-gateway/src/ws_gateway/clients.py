@@ -1,5 +1,6 @@
 """A connection as the hub sees it: what it follows, and what it has not been sent yet. No I/O and no clock."""
 
+from asyncio import TimerHandle
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Protocol
@@ -48,17 +49,18 @@ class Moment(Protocol):
 class Pace:
     """States that go out together, at most once in `interval` seconds; of each job the newest only.
 
-    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told. `phase` is for
-    whoever writes: when that is due.
+    `wake(pace, urgent)` is called when there is something to take. While it is held, nobody is told. `phase` and
+    `again` are for whoever writes: when that is due, and when the rest is.
     """
 
-    __slots__ = ("_is_awake", "_wake", "dirty", "interval", "is_held", "phase")
+    __slots__ = ("_is_awake", "_wake", "again", "dirty", "interval", "is_held", "phase")
 
     def __init__(self, wake: "Wake", interval: float) -> None:
         self.interval = interval
         self.dirty: dict[UUID, Latest] = {}
         self.is_held = False
         self.phase: Moment | None = None
+        self.again: TimerHandle | None = None
         self._is_awake = False
         self._wake = wake
 
@@ -70,8 +72,8 @@ class Pace:
             self._wake(self, latest.is_final)
 
     def wake(self, *, urgent: bool = False) -> None:
-        """Say that there is something to take."""
-        if not self.is_held:
+        """Say that there is something to take, unless that was said."""
+        if (urgent or not self._is_awake) and not self.is_held:
             self._is_awake = True
             self._wake(self, urgent)
 

@@ -231,9 +231,22 @@ class Connection:
             metrics.FRAMES_SENT.inc(len(batch))
             self.write(b"".join(batch) if len(batch) > 1 else batch[0], len(batch))
         if pace.dirty or self.client.queue:
-            self._loop.call_later(TICK_SECONDS, self.flush, pace)
+            self._flush_again(pace, TICK_SECONDS)
         if self._room is not None:
             self._room.set()
+
+    def _flush_again(self, pace: Pace, seconds: float) -> None:
+        """Flush once more, however many flushes ask for it; the earliest counts."""
+        when = self._loop.time() + seconds
+        if pace.again and pace.again.when() <= when:
+            return
+        if pace.again:
+            pace.again.cancel()
+        pace.again = self._loop.call_at(when, self._flush_rest, pace)
+
+    def _flush_rest(self, pace: Pace) -> None:
+        pace.again = None
+        self.flush(pace)
 
     def _wait_or_close(self, pace: Pace) -> None:
         """The client has not taken what was written: it gets the newest states once it has, or must resume."""
@@ -241,8 +254,7 @@ class Connection:
         self._stalled_since = self._stalled_since or now
         if now - self._stalled_since < STALLED_SECONDS:
             # What is queued holds up what comes after it; states only become newer.
-            wait = min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval
-            self._loop.call_later(wait, self.flush, pace)
+            self._flush_again(pace, min(pace.interval, HURRY_SECONDS) if self.client.queue else pace.interval)
         else:
             metrics.SLOW.labels("stalled").inc()
             metrics.FRAMES_DROPPED.inc(len(self.client.queue))

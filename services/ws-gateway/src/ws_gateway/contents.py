@@ -1,7 +1,7 @@
 """The documents of a job with their content, as a stream: what an export reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,8 @@ from tallyho_contracts.event import Count
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
 
-from ws_gateway.http_api import ASK, STREAMED_PAGE, Ask, document_pages, job_id, query, stream_lines
+from ws_gateway.http_api import ASK, STREAMED_PAGE, Ask, document_pages, job_id, query
+from ws_gateway.json_lines import stream_lines
 
 # A page's source can fill a message: each is asked for by itself, and so many are held at once.
 SOURCES_AT_ONCE = 8
@@ -46,7 +47,7 @@ async def stream_contents(request: web.Request) -> web.StreamResponse:
     return await stream_lines(request, batches(request.app[ASK], first), about=first.job_id)
 
 
-async def _batches(ask: Ask, first: DocumentsQuery) -> AsyncIterator[tuple[JobDocument, ...]]:
+async def _batches(ask: Ask, first: DocumentsQuery) -> AsyncGenerator[tuple[JobDocument, ...]]:
     """As many documents at once as the crawler gives: a message of moderate size."""
     async for page in document_pages(ask, first):
         waiting = page
@@ -59,7 +60,7 @@ async def _batches(ask: Ask, first: DocumentsQuery) -> AsyncIterator[tuple[JobDo
             yield tuple(JobDocument(document=one, stored=stored.get(one.document_id)) for one in answered)
 
 
-async def _with_sources(ask: Ask, first: DocumentsQuery) -> AsyncIterator[tuple[JobDocument, ...]]:
+async def _with_sources(ask: Ask, first: DocumentsQuery) -> AsyncGenerator[tuple[JobDocument, ...]]:
     """A few documents at once, with the sources of their pages."""
     async for page in document_pages(ask, first):
         if not page:

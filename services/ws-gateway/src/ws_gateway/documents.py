@@ -7,15 +7,17 @@ a state shows that there is more; so there is no second stream that could be out
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from tallyho_contracts.documents import DocumentList, DocumentsQuery
-from tallyho_messaging.requests import RequestTimedOut
+from tallyho_contracts.replies import ErrorCode
+from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway import frames
 from ws_gateway.clients import Latest
-from ws_gateway.connection import Connection
+from ws_gateway.connection import ROOM_BYTES, Connection
 from ws_gateway.http_api import Ask
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,8 @@ class DocumentsOfJob:
     async def send_to(self, connection: Connection, documents: Documents) -> None:
         """Send every document after the ordinal, once, until cancelled. Raises RequestRefused: the job is gone.
 
-        A client that takes them slowly gets them slowly: the next ones are fetched when it has room.
+        While the tracker or its database is away it waits. A client that takes them slowly gets them slowly: the next
+        ones are fetched when it has room.
         """
         wait = RETRY_SECONDS[0]
         while True:
@@ -125,14 +128,29 @@ class DocumentsOfJob:
             await connection.has_room()
             try:
                 encoded = await documents.after(self.job_id, self.ordinal)
-            except RequestTimedOut as error:
+            except (RequestRefused, RequestTimedOut) as error:
+                if isinstance(error, RequestRefused) and error.refused.code is not ErrorCode.UNAVAILABLE:
+                    raise
                 log.warning("documents not fetched job=%s after=%s error=%s", self.job_id, self.ordinal, error)
                 await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait = min(wait * 2, RETRY_SECONDS[1])
                 continue
             wait = RETRY_SECONDS[0]
-            self.ordinal += len(encoded)
-            is_behind = self.ordinal < self.count
-            connection.client.put(frames.on_the_wire(frames.documents(self.job_id, encoded)), urgent=is_behind)
-            if not is_behind:
+            for part in _parts(encoded, ROOM_BYTES):
+                await connection.has_room()
+                self.ordinal += len(part)
+                frame = frames.on_the_wire(frames.documents(self.job_id, part))
+                connection.client.put(frame, urgent=self.ordinal < self.count)
+            if self.ordinal >= self.count:
                 await asyncio.sleep(self._interval)
+
+
+def _parts(encoded: list[bytes], most: int) -> Iterator[list[bytes]]:
+    """The documents in lists of at most so many bytes, or of one document."""
+    part: list[bytes] = []
+    for one in encoded:
+        if part and sum(map(len, part)) + len(one) > most:
+            yield part
+            part = []
+        part.append(one)
+    yield part

@@ -6,12 +6,12 @@ from contextlib import suppress
 from http import HTTPStatus
 from uuid import UUID
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 from tallyho_contracts.event import Count
 from tallyho_contracts.jobs import Job, JobGet
 
-from ws_gateway.access import key_name
+from ws_gateway.access import has_expired
 from ws_gateway.clients import Client, Latest, Pace
 from ws_gateway.closing import RESTARTING
 from ws_gateway.connection import PING_SECONDS, STALLED_SECONDS, bound_unsent
@@ -20,9 +20,9 @@ from ws_gateway.frames import Outcome, Stream
 from ws_gateway.http_api import job_id, query
 from ws_gateway.hub import state_of
 from ws_gateway.inputs import EventParameters
-from ws_gateway.limits import NoPlaceError
 from ws_gateway.metrics import CLIENTS
-from ws_gateway.problems import FieldError, ProblemError, invalid
+from ws_gateway.places import hold_place
+from ws_gateway.problems import FieldError, invalid
 
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 PING = b": ping\n\n"
@@ -40,17 +40,8 @@ async def job_events(request: web.Request) -> web.StreamResponse:
     """
     query(request, EventParameters)
     deps, job, revision = request.app[DEPS], job_id(request), _last_event_id(request)
-    place = request.remote or "", key_name(request)
-    try:
-        deps.places.take(*place)
-    except NoPlaceError:
-        detail = "There are too many connections; try again later."
-        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_connections", detail) from None
-    try:
-        with CLIENTS.labels("events").track_inprogress():
-            return await _stream(request, deps, job, revision)
-    finally:
-        deps.places.give_back(*place)
+    with hold_place(request), CLIENTS.labels("events").track_inprogress():
+        return await _stream(request, deps, job, revision)
 
 
 class _Due:
@@ -87,7 +78,7 @@ async def _stream(request: web.Request, deps: Deps, job: UUID, revision: int | N
         if request.transport:
             bound_unsent(request.transport)
         deps.on_stop.add(due.stop)
-        with suppress(ClientConnectionResetError):
+        with suppress(ConnectionError):
             await _write(request, response, due, client)
         return response
     finally:
@@ -96,10 +87,10 @@ async def _stream(request: web.Request, deps: Deps, job: UUID, revision: int | N
 
 
 async def _write(request: web.Request, response: web.StreamResponse, due: _Due, client: Client) -> None:
-    """Write states until the last one; a client that takes none for long is cut off, and can resume."""
+    """Write states until the last one, while the key is good; a client that takes none for long is cut off."""
     is_over = False
     try:
-        while not is_over:
+        while not is_over and not has_expired(request):
             text = PING
             with suppress(TimeoutError):
                 async with asyncio.timeout(PING_SECONDS):

@@ -1,7 +1,7 @@
 """Firecrawl's v2 crawl API: its published client packages work with this gateway as with theirs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from http import HTTPStatus
 from uuid import UUID, uuid4
@@ -22,6 +22,8 @@ from ws_gateway.problems import Problem, ProblemError, invalid
 PREFIX = "/v2/"
 CANCEL_SECONDS = 10.0
 MAX_ACTIVE = 100
+# Of each kind: their clients get all of them at once.
+MAX_ERRORS = 10_000
 PROBLEM = "application/problem+json"
 
 
@@ -81,9 +83,9 @@ async def cancel_crawl(request: web.Request) -> web.Response:
 async def list_errors(request: web.Request) -> web.Response:
     """The pages of a crawl that failed, and those that a robots.txt forbids."""
     ask, crawl_id = request.app[ASK], job_id(request)
-    failed = [firecrawl.crawl_error(page) async for page in _pages(ask, crawl_id, PageState.FAILED)]
-    skipped = _pages(ask, crawl_id, PageState.SKIPPED)
-    forbidden = [page.url async for page in skipped if page.url and page.reason == "robots"]
+    failed = [firecrawl.crawl_error(page) for page in await _pages(ask, crawl_id, PageState.FAILED)]
+    skipped = await _pages(ask, crawl_id, PageState.SKIPPED, reason="robots")
+    forbidden = [page.url for page in skipped if page.url]
     return _json(CrawlErrors(errors=tuple(failed), robots_blocked=tuple(forbidden)))
 
 
@@ -95,15 +97,17 @@ async def list_active(request: web.Request) -> web.Response:
     return _json(firecrawl.ActiveCrawls(crawls=tuple(map(firecrawl.active_crawl, jobs))))
 
 
-async def _pages(ask: Ask, crawl_id: UUID, state: PageState) -> AsyncIterator[Page]:
+async def _pages(ask: Ask, crawl_id: UUID, state: PageState, reason: str | None = None) -> list[Page]:
+    pages: list[Page] = []
     after: UUID | None = None
     while True:
-        reply: PageList = await ask(PagesQuery(job_id=crawl_id, state=state, after=after, limit=1000))
-        for page in reply.pages:
-            yield page
+        limit = min(1000, MAX_ERRORS - len(pages))
+        query = PagesQuery(job_id=crawl_id, state=state, reason=reason, after=after, limit=limit)
+        reply: PageList = await ask(query)
+        pages += reply.pages
         after = reply.next
-        if after is None:
-            return
+        if after is None or len(pages) >= MAX_ERRORS:
+            return pages
 
 
 def _address(request: web.Request, crawl_id: UUID) -> str:

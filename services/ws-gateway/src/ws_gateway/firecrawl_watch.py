@@ -7,16 +7,16 @@ from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
-from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from pydantic_core import to_json
 from tallyho_contracts.event import Message
 from tallyho_contracts.jobs import Job, JobGet, JobState, JobStatus
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
-from ws_gateway.access import close_at_once, key_name, offered_protocols
+from ws_gateway.access import close_at_once, has_expired, key_name, offered_protocols
 from ws_gateway.clients import Latest
-from ws_gateway.closing import TOO_MANY_CONNECTIONS
+from ws_gateway.closing import EXPIRED, TOO_MANY_CONNECTIONS
 from ws_gateway.connection import CLOSE_SECONDS, PING_SECONDS, STALLED_SECONDS
 from ws_gateway.deps import DEPS, Deps
 from ws_gateway.firecrawl import state_of_crawl
@@ -62,15 +62,24 @@ async def _serve(request: web.Request, deps: Deps, crawl_id: UUID) -> web.WebSoc
         return ws
     line = _Line(ws, request.transport)
     request.app[WATCHERS].add(line)
-    telling = asyncio.create_task(_tell(line, deps, crawl_id))
+    tasks = [asyncio.create_task(_tell(line, deps, crawl_id)), asyncio.create_task(_close_with_key(request, line))]
     try:
         async for _ in ws:
             pass
     finally:
         request.app[WATCHERS].discard(line)
-        telling.cancel()
-        await asyncio.wait([telling])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
     return ws
+
+
+async def _close_with_key(request: web.Request, line: "_Line") -> None:
+    """Close when the key has expired with which the client was let in."""
+    while True:
+        await asyncio.sleep(PING_SECONDS)
+        if has_expired(request):
+            await line.close(EXPIRED.code, EXPIRED.text())
 
 
 async def close_all(app: web.Application) -> None:
@@ -116,7 +125,7 @@ class _Line:
         self._transport = transport
 
     async def send(self, type_: str, **fields: bytes) -> None:
-        """Send a frame; `fields` are JSON. Raises ClientConnectionResetError when the client is gone."""
+        """Send a frame; `fields` are JSON. Raises ConnectionError when the client is gone."""
         members = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in fields.items())
         frame = b'{"type":"%s"%s%s}' % (type_.encode(), b"," if members else b"", members)
         try:
@@ -124,7 +133,7 @@ class _Line:
                 await self._ws.send_frame(frame, WSMsgType.TEXT)
         except TimeoutError:
             self._transport.abort()
-            raise ClientConnectionResetError("it takes nothing") from None
+            raise ConnectionResetError("it takes nothing") from None
 
     async def close(self, code: int, message: bytes = b"") -> None:
         """Say goodbye, within bounds."""
@@ -142,10 +151,10 @@ async def _tell(line: _Line, deps: Deps, crawl_id: UUID) -> None:
     try:
         await _tell_all(line, deps, _patient(deps.ask), crawl_id)
     except RequestRefused as refusal:
-        with suppress(ClientConnectionResetError):
+        with suppress(ConnectionError):
             await line.send("error", error=to_json(refusal.refused.message))
         await line.close(WSCloseCode.POLICY_VIOLATION)
-    except ClientConnectionResetError:
+    except ConnectionError:
         pass
     except Exception:  # the edge: a client that is told nothing more must not wait for it
         log.exception("watcher failed job=%s", crawl_id)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 from tallyho_contracts.documents import Document
 from tallyho_contracts.event import Count, Url
 from tallyho_contracts.jobs import JobState, JobStatus
@@ -15,6 +16,7 @@ from tallyho_contracts.logs import JobLog, LogLevel
 from ws_gateway.problems import field_errors
 
 MAX_REVISIONS = 256
+MAX_NAME = 200
 
 
 class Frame(BaseModel):
@@ -128,8 +130,8 @@ class Error(Frame):
     code: str
     message: str
     field: str | None = None
-    job_id: UUID | None = None
-    stream: Stream | None = None
+    job_id: str | None = Field(default=None, max_length=MAX_NAME, description="As it was sent.")
+    stream: str | None = Field(default=None, max_length=MAX_NAME, description="As it was sent.")
 
 
 class SavedDocuments(Frame):
@@ -180,7 +182,7 @@ def parse(text: str) -> AnyFrame:
     try:
         frame = _FROM_CLIENT.validate_json(text, strict=True)
     except ValidationError as error:
-        raise BadFrameError(_in_words(error)) from None
+        raise BadFrameError(_in_words(error, text)) from None
     if isinstance(frame, (Subscribe, Unsubscribe)):
         _check_stream(frame.payload)
     return frame
@@ -205,13 +207,13 @@ def _check_stream(payload: ToSubscribe | ToUnsubscribe) -> None:
                     code="invalid",
                     message=f"{field}: {why}",
                     field=field,
-                    job_id=payload.job_id,
+                    job_id=payload.job_id and str(payload.job_id),
                     stream=payload.stream,
                 )
             )
 
 
-def _in_words(error: ValidationError) -> Error:
+def _in_words(error: ValidationError, text: str) -> Error:
     kind = error.errors(include_url=False)[0]["type"]
     if kind == "json_invalid":
         return Error(code="not_json", message="The frame is not JSON.")
@@ -223,7 +225,15 @@ def _in_words(error: ValidationError) -> Error:
     fault = field_errors(error)[0]
     # Without the union's tag, and as the payload's own field.
     field = fault.field.partition(".")[2].removeprefix("payload.") or "frame"
-    return Error(code="invalid", message=f"{field}: {fault.message}", field=field)
+    return Error(code="invalid", message=f"{field}: {fault.message}", field=field, **_subject(text))
+
+
+def _subject(text: str) -> dict[str, str]:
+    """What a frame is about, for its sender to know which one was not carried out."""
+    frame = from_json(text)
+    payload = frame.get("payload") if isinstance(frame, dict) else None
+    named = payload if isinstance(payload, dict) else {}
+    return {name: named[name][:MAX_NAME] for name in ("job_id", "stream") if isinstance(named.get(name), str)}
 
 
 def subscribed(payload: Subscribed) -> bytes:

@@ -1,7 +1,7 @@
 """The HTTP API: each handler checks what came, asks the job tracker or the crawler, and answers with the reply."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -34,7 +34,6 @@ from tallyho_contracts.jobs import (
 )
 from tallyho_contracts.logs import JobLogQuery, JobLogTail
 from tallyho_contracts.pages import PageList, PagesQuery
-from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
 from ws_gateway.inputs import (
     DocumentListParameters,
@@ -50,6 +49,7 @@ from ws_gateway.inputs import (
     SubmittedChange,
     SubmittedJob,
 )
+from ws_gateway.json_lines import stream_lines, wants_json_lines
 from ws_gateway.problems import FieldError, ProblemError, invalid, invalid_fields
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ Ask = Callable[[Message], Awaitable[Any]]
 ASK: web.AppKey[Ask] = web.AppKey("ask")
 ALLOW_PRIVATE_ADDRESSES = web.AppKey("allow_private_addresses", bool)
 
-JSON_LINES = ("application/jsonl", "application/x-ndjson")
 STREAMED_PAGE = 1000
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -215,45 +214,15 @@ def _source(document: StoredDocument) -> web.Response:
     return web.Response(text=document.html, content_type="text/html", charset="utf-8", headers=headers)
 
 
-async def stream_lines(
-    request: web.Request, batches: AsyncIterator[Sequence[BaseModel]], *, about: UUID
-) -> web.StreamResponse:
-    """Answer with a line of JSON for each model, a batch at a time as the client takes them."""
-    batch = await anext(batches)  # an unknown job is a problem, not a stream
-    response = web.StreamResponse(headers={"Content-Type": JSON_LINES[0]})
-    await response.prepare(request)
-    try:
-        await response.write(_lines(batch))
-        async for batch in batches:
-            await response.write(_lines(batch))
-        await response.write_eof()
-    except (RequestRefused, RequestTimedOut) as error:
-        # The status is sent: only a connection that breaks tells the client that documents are missing.
-        log.warning("document stream broken off job=%s error=%s", about, error)
-        if request.transport:
-            request.transport.abort()
-    return response
-
-
 async def document_pages(
     ask: Ask, first: DocumentsQuery, limit: int | None = None
-) -> AsyncIterator[tuple[Document, ...]]:
+) -> AsyncGenerator[tuple[Document, ...]]:
     """The documents of a job by ordinal, some at a time; not more than `limit`."""
     after: int | None = first.after
     while after is not None:
         reply: DocumentList = await ask(DocumentsQuery(job_id=first.job_id, after=after, limit=limit or STREAMED_PAGE))
         yield reply.documents
         after = None if limit else reply.next
-
-
-def _lines(models: Sequence[BaseModel]) -> bytes:
-    return b"".join(model.model_dump_json().encode() + b"\n" for model in models)
-
-
-def wants_json_lines(request: web.Request) -> bool:
-    """Whether the client asked for JSON Lines."""
-    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("Accept", "").split(",")}
-    return not accepted.isdisjoint(JSON_LINES)
 
 
 def json_response(model: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

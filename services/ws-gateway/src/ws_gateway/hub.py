@@ -148,8 +148,11 @@ class Hub:
         if interest := client.interests.get(job_id):
             _leave_crowd(client)
             del client.interests[job_id]
-            interest.pace.dirty.pop(job_id, None)
+            unsent = interest.pace.dirty.pop(job_id, None)
             self.unwatch(job_id, interest)
+            known = self.newest(job_id)
+            if known and (unsent or known.revision > interest.revision):
+                client.offer(known)  # with every job it would come no more if it is the last
 
     def subscribe_all(self, client: Client, revisions: Mapping[UUID, int], interval: float | None = None) -> None:
         """Follow every job. States wait for `answer_all`; those that the client has, by `revisions`, are not sent."""

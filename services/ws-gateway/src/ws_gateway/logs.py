@@ -50,7 +50,7 @@ class LogBook:
             return False
         readers[client] = True
         begin = dict.fromkeys([*map(_frame_of, kept), *self._tails.get(job_id, ())])
-        for frame in _newest(begin, MAX_QUEUED_BYTES // 2):
+        for frame in _newest(begin, MAX_QUEUED_BYTES // 2 - client.queued_bytes):
             client.put(frame)
         return bool(begin)
 

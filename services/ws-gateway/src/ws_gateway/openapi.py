@@ -94,11 +94,11 @@ OPERATIONS = (
     ),
     Operation(
         "get", f"{_JOB}/documents", "listDocuments", "List a job's documents by ordinal, or stream them as JSON Lines",
-        {200: DocumentList}, (404,), query=DocumentListParameters,
+        {200: DocumentList}, (404, 429), query=DocumentListParameters,
     ),
     Operation(
         "get", f"{_JOB}/contents", "streamContents", "Stream a job's documents with their content as JSON Lines",
-        {200: JobDocument}, (404,), query=ContentParameters,
+        {200: JobDocument}, (404, 429), query=ContentParameters,
     ),
     Operation(
         "get", f"{_JOB}/pages", "listPages", "List a job's pages", {200: PageList}, (404,), query=PageListParameters

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from ws_gateway.clients import Pace
 
@@ -20,7 +21,7 @@ class Phase:
     What writing at a moment may take is `share` seconds; after one that took longer, some moments are left out.
     """
 
-    __slots__ = ("_due", "_interval", "_offset", "_rests_until", "_share")
+    __slots__ = ("__weakref__", "_due", "_interval", "_offset", "_rests_until", "_share")
 
     def __init__(self, interval: float, offset: float, share: float) -> None:
         self._interval = interval
@@ -49,22 +50,29 @@ class Phase:
 
 
 class Phases:
-    """The moments of each interval, a tick apart, dealt out in turn."""
+    """The moments of each interval, a tick apart, dealt out in turn; shared, and kept only while somebody has them."""
 
     def __init__(self) -> None:
-        self._phases: dict[float, list[Phase]] = {}
+        self._phases: WeakValueDictionary[tuple[float, int], Phase] = WeakValueDictionary()
         self._dealt = 0
 
     def deal(self, interval: float) -> Phase:
         """A moment of that interval, another one than the last."""
-        phases = self.all(interval)
         self._dealt += 1
-        return phases[self._dealt % len(phases)]
+        return self._at(interval, self._dealt % _number(interval))
 
     def all(self, interval: float) -> list[Phase]:
         """Every moment of that interval."""
-        if interval not in self._phases:
-            number = min(100, max(1, round(interval / TICK_SECONDS)))
-            share = interval * MOST_OF_THE_TIME / number
-            self._phases[interval] = [Phase(interval, interval * place / number, share) for place in range(number)]
-        return self._phases[interval]
+        return [self._at(interval, place) for place in range(_number(interval))]
+
+    def _at(self, interval: float, place: int) -> Phase:
+        phase = self._phases.get((interval, place))
+        if phase is None:
+            number = _number(interval)
+            phase = Phase(interval, interval * place / number, interval * MOST_OF_THE_TIME / number)
+            self._phases[interval, place] = phase
+        return phase
+
+
+def _number(interval: float) -> int:
+    return min(100, max(1, round(interval / TICK_SECONDS)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
@@ -32,6 +33,8 @@ from ws_gateway.limits import Allowance
 log = logging.getLogger(__name__)
 
 ASK_AT_ONCE = 16
+# For the last lines of a log; then there are only as many as have room. Meanwhile nothing else is received.
+ROOM_SECONDS = 1.0
 
 
 class Session:
@@ -181,6 +184,9 @@ class Session:
         self._deps.logs.subscribe(client, job_id)
         await self._deps.hear(Stream.LOG, job_id)
         tail: JobLogTail = await self._deps.ask(JobLogQuery(job_id=job_id))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_SECONDS):
+                await self._connection.has_room()
         outcome = Outcome.REPLAYED if self._deps.logs.answer(client, job_id, tail.lines) else Outcome.UP_TO_DATE
         return Subscribed(job_id=job_id, stream=Stream.LOG, outcome=outcome)
 
@@ -209,7 +215,8 @@ def _seconds(interval_ms: int | None) -> float | None:
 
 
 def _error(wanted: ToSubscribe, code: str, message: str, field: str | None = None) -> Error:
-    return Error(code=code, message=message, field=field, job_id=wanted.job_id, stream=wanted.stream)
+    job_id = wanted.job_id and str(wanted.job_id)
+    return Error(code=code, message=message, field=field, job_id=job_id, stream=wanted.stream)
 
 
 def _refusal(wanted: ToSubscribe, error: RequestRefused | RequestTimedOut) -> Error:

@@ -4,7 +4,7 @@ import asyncio
 import random
 from contextlib import suppress
 
-from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from ws_gateway.access import KEY, close_at_once, key_name
 from ws_gateway.closing import RESTARTING, TOO_MANY_CONNECTIONS
@@ -62,7 +62,7 @@ async def _serve(request: web.Request, deps: Deps) -> web.WebSocketResponse:
     connections.add(connection)
     settling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, connection.settle)
     try:
-        with suppress(ClientConnectionResetError):
+        with suppress(ConnectionError):
             async for message in ws:
                 await _received(session, message)
     finally:

@@ -25,6 +25,20 @@ test("an older state changes nothing", () => {
   assert.equal(jobs.get("a").state.document_count, 50);
 });
 
+test("what a listing lacks is gone, unless it is older than that or came meanwhile", () => {
+  const jobs = new Jobs();
+  for (const [id, minute] of [["a", 1], ["b", 2], ["c", 3], ["d", 4]]) jobs.offer(job(id, minute));
+  const before = new Set(jobs.ids);
+  jobs.offer(job("e", 5));
+
+  jobs.keepListed(before, new Set(["d", "b"]), "b");
+  assert.deepEqual(jobs.matching("all"), ["e", "d", "b", "a"]);
+  assert.equal(jobs.get("c"), undefined);
+
+  jobs.keepListed(before, new Set(["d", "b"]), null);
+  assert.deepEqual(jobs.matching("all"), ["e", "d", "b"]);
+});
+
 test("a filter and a text narrow the list", () => {
   const jobs = new Jobs();
   jobs.offer(job("a1", 1, { status: "failed", name: "Docs" }));

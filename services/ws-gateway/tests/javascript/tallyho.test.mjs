@@ -216,6 +216,50 @@ test("states and documents of a job can be looped over until its end", async (t)
   assert.equal(sockets[0].sent.at(-1).type, "unsubscribe");
 });
 
+test("documents that can't be read now are asked for again, others are a problem", async (t) => {
+  const answers = [0, 429, 503, 200, 403];
+  const fetch = async () => {
+    const status = answers.shift();
+    if (!status) throw new TypeError("no network");
+    return Response.json(status === 200 ? { documents: [{ ordinal: 1 }] } : { detail: "no" }, { status });
+  };
+  const { tallyho, sockets } = client(t, { fetch });
+  const ordinals = [];
+  const looping = (async () => {
+    for await (const { ordinal } of tallyho.documents(JOB)) ordinals.push(ordinal);
+  })();
+  looping.catch(() => {});
+  await settled();
+  sockets[0].open();
+  sockets[0].say("parent_job_progress", state(1, 2));
+  const failures = [];
+  for (let step = 0; step < 4; step++) {
+    await settled();
+    await settled();
+    failures.push(5 - answers.length);
+    t.mock.timers.tick(200); // too soon
+    await settled();
+    t.mock.timers.tick(4000);
+  }
+
+  await assert.rejects(looping, { status: 403 });
+  assert.deepEqual([failures, ordinals], [[1, 2, 3, 5], [1]]);
+});
+
+test("whoever closes the client no longer waits for documents", async (t) => {
+  const { tallyho, sockets } = client(t, { fetch: async () => { throw new TypeError("no network"); } });
+  const next = tallyho.documents(JOB).next();
+  await settled();
+  sockets[0].open();
+  sockets[0].say("parent_job_progress", state(1, 2));
+  await settled();
+  await settled();
+  tallyho.close();
+  t.mock.timers.tick(500);
+
+  await assert.rejects(next, { status: 0 });
+});
+
 test("an unknown job ends its loop with the problem", async (t) => {
   const { tallyho, sockets } = client(t);
   const looping = tallyho.states(JOB).next();
@@ -224,6 +268,22 @@ test("an unknown job ends its loop with the problem", async (t) => {
   sockets[0].say("error", { code: "not_found", message: "there is no such job", job_id: JOB, stream: "progress" });
 
   await assert.rejects(looping, (problem) => problem instanceof Problem && problem.status === 404);
+});
+
+test("an error ends only the subscription that it names", async (t) => {
+  const { tallyho, sockets, connection } = client(t);
+  const problems = [];
+  const counts = [];
+  tallyho.follow("5f0c2a52", () => {}, { onError: ({ status, errors }) => problems.push([status, errors[0].field]) });
+  tallyho.follow(null, ({ document_count }) => counts.push(document_count));
+  await settled();
+  sockets[0].open();
+  sockets[0].say("error", { code: "invalid", message: "job_id: no UUID", field: "job_id", job_id: "5f0c2a52", stream: "progress" });
+  sockets[0].say("error", { code: "invalid", message: "job_id: no UUID", field: "job_id" });
+  sockets[0].say("subscribed", { job_id: null, stream: "progress" });
+  sockets[0].say("parent_job_progress", state(1, 10));
+
+  assert.deepEqual([problems, counts, connection.at(-1)], [[[422, "job_id"]], [10], "live"]);
 });
 
 test("what the tracker can't answer now is asked again", async (t) => {

@@ -1,12 +1,13 @@
 -- name: register_worker
--- Prove that a worker lives, for $2 more. Returns how many do.
+-- Prove that a worker lives, for $2 more, which visits the pages of jobs that want them rendered as $3. Returns how many
+-- others do.
 WITH beat AS (
-    INSERT INTO workers (worker_id, alive_until) VALUES ($1, now() + $2::interval)
+    INSERT INTO workers (worker_id, alive_until, render) VALUES ($1, now() + $2::interval, $3)
     ON CONFLICT (worker_id) DO UPDATE SET alive_until = excluded.alive_until
 ), dead AS (
     DELETE FROM workers WHERE alive_until < now() - interval '1 hour'
 )
-SELECT count(*) FROM workers WHERE alive_until > now() AND worker_id <> $1
+SELECT count(*) FROM workers WHERE alive_until > now() AND worker_id <> $1 AND render = $3
 
 -- name: remove_worker
 -- A worker that stops leaves at once what it holds to the others.

@@ -65,20 +65,13 @@ ORDER BY job_id, page_id
 SELECT page_id, url, depth, is_list FROM failed_pages WHERE job_id = $1 AND page_id > $2 ORDER BY page_id LIMIT $3
 
 -- name: forget_lanes
--- Drop the lanes of a cancelled job. URLs that wait for a place stay: they are where the crawl did not get to.
-WITH host AS (DELETE FROM job_hosts WHERE job_id = $1), pace AS (DELETE FROM paces WHERE job_id = $1)
+-- Drop the lanes of a job without pages. URLs that wait for a place stay: they are where the crawl did not get to.
+WITH pace AS (DELETE FROM paces WHERE job_id = $1)
 DELETE FROM lanes WHERE job_id = $1
 
--- name: add_failed_origins
--- Make the origins of a job's failed pages known with all their slots: in another job these pages have others.
-WITH failed AS (
-    SELECT DISTINCT substring(url FROM '^[^/]+//[^/]+') AS origin FROM failed_pages WHERE job_id = $1 ORDER BY origin
-), new_origins AS (
-    INSERT INTO origins (origin, delay) SELECT origin, $3::interval FROM failed ON CONFLICT DO NOTHING
-)
-INSERT INTO slots (origin, slot)
-SELECT origin, slot FROM failed, generate_series(0, $2::int - 1) AS slot ORDER BY origin, slot
-ON CONFLICT DO NOTHING
+-- name: forget_hosts
+-- Drop the pages of hosts in a job that never goes on.
+DELETE FROM job_hosts WHERE job_id = $1
 
 -- name: delete_job
 -- Make a job one that is never started again, and leave what it consists of to be forgotten in the background.

@@ -46,7 +46,9 @@ SELECT robots_verdict, robots_body FROM origins
 WHERE origin = $1 AND robots_expires_at > now() AND robots_verdict IS NOT NULL
 
 -- name: set_robots
--- Remember an origin's robots.txt for $4, and the delay it asks for.
-UPDATE origins
-SET robots_verdict = $2, robots_body = $3, robots_expires_at = now() + $4::interval, delay = $5::interval
-WHERE origin = $1
+-- Remember an origin's robots.txt for $4, and the delay it asks for. An origin of a rendered page's parts may be new.
+INSERT INTO origins (origin, robots_verdict, robots_body, robots_expires_at, delay)
+VALUES ($1, $2, $3, now() + $4::interval, $5)
+ON CONFLICT (origin) DO UPDATE SET
+    robots_verdict = excluded.robots_verdict, robots_body = excluded.robots_body,
+    robots_expires_at = excluded.robots_expires_at, delay = excluded.delay

@@ -135,7 +135,8 @@ export class JobView {
 
   #fail(problem) {
     this.onProblem(problem);
-    if (problem.status !== 404 || this.#state) return;
+    const isNoId = problem.status === 422 && problem.errors.some(({ field }) => field === "job_id");
+    if ((problem.status !== 404 && !isNoId) || this.#state) return;
     byId("job-body").hidden = true;
     showText(byId("job-problem"), "There is no such crawl. It may have been removed, or its address is incomplete.");
   }

@@ -76,16 +76,17 @@ export class JobsView {
     clearTimeout(this.#relist);
     if (!this.#stop || this.#isLoading) return;
     const wanted = Math.max(FIRST_PAGE, this.jobs.size);
+    const before = new Set(this.jobs.ids);
+    const listed = new Set();
     this.#isLoading = true;
     try {
       let next = null;
-      let read = 0;
       do {
-        const page = await this.tallyho.jobs({ before: next, limit: Math.min(NEXT_PAGE, wanted - read) });
-        page.jobs.forEach((state) => this.offer(state));
-        read += page.jobs.length;
+        const page = await this.tallyho.jobs({ before: next, limit: Math.min(NEXT_PAGE, wanted - listed.size) });
+        page.jobs.forEach((state) => listed.add(state.job_id) && this.offer(state));
         next = page.next;
-      } while (next && read < wanted);
+      } while (next && listed.size < wanted);
+      this.jobs.keepListed(before, listed, next);
       this.#next = next;
       this.#wasListed = true;
       showText(byId("list-error"), null);

@@ -40,6 +40,21 @@ export class Jobs {
     return true;
   }
 
+  /**
+   * Drop those of `ids` that a listing lacks: they were deleted. It holds the ids `listed`, down to its oldest one `last`, or
+   * every job (null).
+   */
+  keepListed(ids, listed, last) {
+    const end = last ? this.#order.findIndex(({ state }) => state.job_id === last) : Infinity;
+    const isGone = ({ state }, place) => place < end && ids.has(state.job_id) && !listed.has(state.job_id);
+    for (const { state } of this.#order.filter(isGone)) this.#entries.delete(state.job_id);
+    this.#order = this.#order.filter(({ state }) => this.#entries.has(state.job_id));
+  }
+
+  get ids() {
+    return [...this.#entries.keys()];
+  }
+
   get(id) {
     return this.#entries.get(id);
   }

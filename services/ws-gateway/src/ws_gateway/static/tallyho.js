@@ -76,11 +76,24 @@ export class Tallyho extends HttpApi {
   async *documents(jobId, { after = 0 } = {}) {
     for await (const { document_count } of this.states(jobId)) {
       while (after < document_count) {
-        const { documents } = await this.documentPage(jobId, { after, limit: 1000 });
+        const { documents } = await this.#patiently(() => this.documentPage(jobId, { after, limit: 1000 }));
         for (const document of documents) {
           after = document.ordinal;
           yield document;
         }
+      }
+    }
+  }
+
+  // What can't be answered now, as at a restart, is asked again; not after `close`.
+  async #patiently(ask) {
+    for (let failures = 0; ; failures++) {
+      try {
+        return await ask();
+      } catch (problem) {
+        const isPassing = problem instanceof Problem && (!problem.status || problem.status === 429 || problem.status >= 500);
+        if (!isPassing || this.#state === "idle") throw problem;
+        await new Promise((resolve) => setTimeout(resolve, backoff(failures)));
       }
     }
   }
@@ -226,15 +239,16 @@ export class Tallyho extends HttpApi {
     } while (next && unsure.size);
   }
 
-  #onError({ code, message, job_id = null, stream = "progress" }) {
+  #onError({ code, message, field, job_id = null, stream }) {
     const subscription = this.#subscriptions.get(keyOf(stream, job_id));
-    if (!subscription) return;
+    if (!stream || !subscription) return; // of nothing that is followed
     if (code === "unavailable") {
       subscription.again = setTimeout(() => this.#subscribe(subscription), jittered(1000));
       return;
     }
     this.#subscriptions.delete(keyOf(stream, job_id));
-    subscription.onError?.(new Problem(code === "not_found" ? 404 : 422, { detail: message, code }));
+    const errors = field ? [{ field, message }] : [];
+    subscription.onError?.(new Problem(code === "not_found" ? 404 : 422, { detail: message, code, errors }));
     this.#checkLive();
   }
 
@@ -251,8 +265,8 @@ export class Tallyho extends HttpApi {
   }
 
   #retryLater(hintMs) {
-    const backoff = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures++);
-    const wait = hintMs ?? jittered(backoff);
+    const pause = backoff(this.#failures++);
+    const wait = hintMs ?? pause;
     this.#retry = setTimeout(() => this.#connect(), wait);
     this.#tell("waiting", { retryAt: Date.now() + wait });
   }
@@ -282,6 +296,7 @@ const keyOf = (stream, jobId) => `${stream} ${jobId ?? "of every job"}`;
 const EVERY_JOB = keyOf("progress", null);
 
 const jittered = (ms) => ms * (0.5 + Math.random() / 2);
+const backoff = (failures) => jittered(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures));
 
 // The gateway closes with a reason in JSON; proxies and browsers don't.
 function closingOf({ reason }) {
