@@ -1,10 +1,13 @@
-"""CPU time of a process and all its children, as the kernel counts it."""
+"""CPU time and memory of a process and all its children, as the kernel counts them."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 TICKS = os.sysconf("SC_CLK_TCK")
+SAMPLE_SECONDS = 0.5
 
 
 def cpu_seconds(pid: int) -> float:
@@ -12,10 +15,28 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(_own_seconds, _tree(pid)))
 
 
-def peak_megabytes(pid: int) -> float:
-    """The most memory that `pid` held so far."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+@contextmanager
+def sampled_memory(pids: Iterable[int]) -> Iterator[list[float]]:
+    """Look at `pids` and their descendants now and then, and once more at the end: some end before the run does.
+
+    Each sample, there after the block, is the sum in MB of the most that each of the processes then alive had held.
+    """
+    roots, ended = tuple(pids), Event()
+    samples: list[float] = []
+
+    def sample() -> None:
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(SAMPLE_SECONDS)
+            samples.append(sum(map(_peak_megabytes, set().union(*map(_tree, roots)))))
+
+    sampler = Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        sampler.join()
 
 
 def run_on(pid: int, cores: set[int]) -> None:
@@ -30,6 +51,15 @@ def _own_seconds(pid: int) -> float:
     fields = _stat(pid)
     # utime, stime, and both of the children that have been waited for
     return sum(map(int, fields[11:15])) / TICKS if fields else 0.0
+
+
+def _peak_megabytes(pid: int) -> float:
+    """The most memory that a process held so far; 0 when it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _tree(pid: int) -> set[int]:

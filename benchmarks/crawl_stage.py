@@ -25,7 +25,7 @@ from tallyho_backing_services.servers import GivenServer, PrivateServer, Server
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.jobs import JobStatus
 
-from benchmarks.cpu import cpu_seconds, peak_megabytes, run_on
+from benchmarks.cpu import cpu_seconds, run_on, sampled_memory
 from benchmarks.crawl_site import Site
 from benchmarks.fanout_stage import Program
 
@@ -41,7 +41,8 @@ SAVED = "SELECT count(*) FROM crawler.job_documents JOIN crawler.documents USING
 
 @dataclass(frozen=True)
 class Measured:
-    """One crawl: pages a second; CPU seconds per 1,000 pages of each part; most memory of the crawler's processes.
+    """One crawl: pages a second; CPU seconds per 1,000 pages of each part; most memory of the crawler's processes
+    and of those that they start.
 
     The parts are `crawler`, `services` (all our other processes), `database`, `broker` and `site` (its server).
     """
@@ -67,14 +68,14 @@ class Stage:
             assert program.hear() == "ready"
             parts = {"crawler": [program.pid], "site": _pids(self.site.server)}
             self._place(parts)
-            before, start = _cpu(parts), time.monotonic()
-            program.say("go")
-            got = json.loads(program.hear())
-            seconds = time.monotonic() - start
-            cpu = _cpu_since(before, parts, got["pages"])
-            megabytes = peak_megabytes(program.pid)
+            with sampled_memory([program.pid]) as megabytes:
+                before, start = _cpu(parts), time.monotonic()
+                program.say("go")
+                got = json.loads(program.hear())
+                seconds = time.monotonic() - start
+                cpu = _cpu_since(before, parts, got["pages"])
         self._check(argv[0], got["pages"])
-        return Measured(got["pages"] / seconds, cpu, megabytes)
+        return Measured(got["pages"] / seconds, cpu, max(megabytes))
 
     async def ours(self, *, crawlers: int, markdown: bool) -> Measured:
         """A crawl by the whole system on an empty database, from the request until the tracker says that it is done."""
@@ -95,17 +96,18 @@ class Stage:
         self._place(parts)
         connection = await asyncpg.connect(system.database_url)
         async with Tallyho(system.url) as client:
-            before, start = _cpu(parts), time.monotonic()
-            job = await client.create_job([self.site.url], options=options)
-            async with asyncio.timeout(GIVE_UP_SECONDS):
-                row = await _ended(connection, job.job_id)
-            seconds = time.monotonic() - start
-            cpu = _cpu_since(before, parts, row["document_count"])
+            with sampled_memory(crawlers) as megabytes:
+                before, start = _cpu(parts), time.monotonic()
+                job = await client.create_job([self.site.url], options=options)
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    row = await _ended(connection, job.job_id)
+                seconds = time.monotonic() - start
+                cpu = _cpu_since(before, parts, row["document_count"])
         saved = await connection.fetchval(SAVED, job.job_id)
         await connection.close()
         self._check("ours", row["document_count"])
         self._check("ours, saved", saved)
-        return Measured(saved / seconds, cpu, sum(map(peak_megabytes, crawlers)))
+        return Measured(saved / seconds, cpu, max(megabytes))
 
     def _check(self, who: str, pages: int) -> None:
         if pages != self.site.pages:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from tallyho.services import Service
 from tallyho_postgres.outbox import BATCH_EVENTS, OutboxEvent
 
-from benchmarks.cpu import cpu_seconds, peak_megabytes
+from benchmarks.cpu import cpu_seconds, sampled_memory
 from benchmarks.events import documents_saved, publish
 from benchmarks.stage import Stage
 
@@ -42,7 +42,8 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: events a second; CPU seconds per 100,000 events, alone and with broker and database; most memory."""
+    """One run: events a second; CPU seconds per 100,000 events, alone and with broker and database; most memory
+    of its processes together."""
 
     rate: float
     cpu: float
@@ -106,15 +107,15 @@ async def measure(
         processes = [running.enter_context(stage.running(*entry.argv)) for _ in range(entry.replicas)]
         pids = [process.pid for process in processes]
         early = await _counted(stage, entry.counts) - had * len(job_ids) if entry.counts else 0
+        megabytes = running.enter_context(sampled_memory(pids))
         started = time.monotonic()
         own_before, backing_before = sum(map(cpu_seconds, pids)), stage.backing_cpu_seconds()
         own = await (_until_counted(stage, entry.counts, expected, pids) if entry.counts else _until_ended(processes))
         seconds = time.monotonic() - started
         own, backing = own - own_before, stage.backing_cpu_seconds() - backing_before
-        megabytes = max(map(peak_megabytes, pids)) if entry.counts else 0.0
     events = len(backlog) - early
     per_100_000 = 100_000 / events
-    return Measured(events / seconds, own * per_100_000, (own + backing) * per_100_000, megabytes)
+    return Measured(events / seconds, own * per_100_000, (own + backing) * per_100_000, max(megabytes))
 
 
 async def _until_counted(stage: Stage, counts: str, expected: dict[UUID, int], pids: Sequence[int]) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +61,28 @@ async def test_crawl_benchmark_crawls_a_whole_manual_with_the_whole_system(backi
     assert running.returncode == 0, complained.decode()  # a wrong number of pages or documents ends it
     [row] = [line.split("|")[1:-1] for line in said.decode().splitlines() if line.startswith("| Tallyho")]
     assert float(row[1].replace(",", "")) > 0
+
+
+TWO_CHILDREN = """
+import os, subprocess, sys, time
+from benchmarks.cpu import sampled_memory
+
+child = [sys.executable, "-c", "import sys; held = b'x' * 100_000_000; sys.stdin.read()"]
+with sampled_memory([os.getpid()]) as megabytes:
+    children = [subprocess.Popen(child, stdin=subprocess.PIPE) for _ in range(2)]
+    while not megabytes or megabytes[-1] < 200:
+        time.sleep(0.1)
+    for one in children:
+        one.communicate()
+print(max(megabytes), megabytes[-1])
+"""
+
+
+def test_memory_of_processes_that_ended_before_the_run_is_measured() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", TWO_CHILDREN], cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120
+    )
+    most, last = map(float, said.stdout.split())
+
+    assert most > 200
+    assert last < 100

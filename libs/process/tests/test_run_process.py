@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
+from pydantic_settings import BaseSettings
 from tallyho_process import run_process, stop_on_signal, stoppable_start
 
 
@@ -51,6 +52,23 @@ def test_bad_setting_is_one_line_that_names_it(capsys: pytest.CaptureFixture[str
     assert code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("bad setting port: Input should be a valid integer")
+
+
+def test_setting_that_can_not_be_read_is_one_line_that_names_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Networks(BaseSettings):
+        networks: tuple[str, ...] = ()
+
+    async def main() -> None:
+        Networks()
+
+    monkeypatch.setenv("NETWORKS", "10.0.0.0/8")
+    code = run_process(main)
+
+    assert code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "networks" in line
 
 
 def test_loop_that_dies_ends_its_process(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,3 +69,10 @@ def test_no_more_than_the_limit_comes_out(encoding: str) -> None:
     data = {"": bomb, "gzip": gzip.compress(bomb), "deflate": zlib.compress(bomb)}[encoding]
 
     assert decoded(data, encoding, piece=1 << 16, limit=1000)[0] == b"\0" * 1000
+
+
+@pytest.mark.parametrize("piece", [1 << 10, 1 << 20])
+def test_body_in_more_parts_than_anyone_needs_is_refused(piece: int) -> None:
+    assert decoded(gzip.compress(b"x") * 9_000, "gzip", piece=piece) == (b"x" * 9_000, False)
+    with pytest.raises(UndecodableError):
+        decoded(gzip.compress(b"") * 11_000, "gzip", piece=piece)

@@ -11,12 +11,13 @@ NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 MOST = 100_000
 
 
-def document(content: str, links: tuple[str, ...] = ()) -> StoredDocument:
+def document(content: str, links: tuple[str, ...] = (), html: str | None = None) -> StoredDocument:
     return StoredDocument(
         document_id=UUID(int=1),
         url="https://example.com/",
         content=content,
         links=links,
+        html=html,
         content_hash="0",
         status_code=200,
         content_type="text/html",
@@ -59,3 +60,14 @@ def test_links_leave_room_for_the_content() -> None:
     assert cut.content == "x" * 30_000
     assert cut.links == links[: len(cut.links)]
     assert 0 < len(cut.links) < 50
+
+
+@pytest.mark.parametrize("character", ["x", "é", "中", "\U0001f98a"])
+def test_html_and_links_are_measured_in_bytes(character: str) -> None:
+    links = tuple(f"https://example.com/{character * 50}{number}" for number in range(2000))
+
+    cut = fitting(document("x" * 500_000, links, html=character * 500_000), MOST)
+
+    assert cut.truncated
+    assert cut.html
+    assert MOST * 0.99 < len(cut.model_dump_json().encode()) <= MOST

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from crawler import urls
 from crawler.scope import Scope
 from tallyho_contracts.crawls import CrawlOptions
 
@@ -37,6 +38,12 @@ def test_subdomains_belong_to_the_site_if_wanted(url: str) -> None:
     assert refusal("https://docs.example.com:8443/", subdomains=True) == "off_site"
 
 
+def test_subdomains_of_a_seed_at_www_are_those_of_its_site() -> None:
+    scope = Scope.of(CrawlOptions(subdomains=True), frozenset({urls.site("https://www.example.com/")}))
+
+    assert scope.refusal("https://docs.example.com/", 1) is None
+
+
 def test_links_lead_down_only_if_wanted() -> None:
     below = {"below": ("/docs/a", "/blog/"), "subdomains": True}
 
@@ -47,6 +54,22 @@ def test_links_lead_down_only_if_wanted() -> None:
     assert refusal("https://example.com/?page=/docs/a", **below) == "not_below"
     assert refusal("https://example.com/welcome", depth=0, **below) is None  # a seed redirected there
     assert refusal("https://docs.example.com/", **below) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/docs/a b", "https://example.com/docs/a%20b/c"),
+        ("/docs/a b", "https://example.com/docs/a%20b"),
+        ("/ü", "https://example.com/%C3%BC/x"),
+        ("/docs/../blog/", "https://example.com/blog/x"),
+        ("//a", "https://example.com//a/x"),
+        ("docs2/", "https://example.com/docs2/x"),  # of jobs from before this was refused
+    ],
+)
+def test_paths_are_compared_in_their_canonical_spelling(path: str, url: str) -> None:
+    assert refusal(url, below=(path,)) is None
+    assert refusal("https://example.com/else", below=(path,)) == "not_below"
 
 
 def test_links_to_other_sites_lead_anywhere() -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from tallyho_process.logs import set_up_logging
 
@@ -111,6 +112,9 @@ def run_process(
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         print(f"bad setting {field}: {first['msg']}", file=sys.stderr)  # noqa: T201  # before any log is of use
+        code = 2
+    except SettingsError as error:
+        print(f"bad setting: {error}", file=sys.stderr)  # noqa: T201
         code = 2
     except asyncio.CancelledError:
         log.info("stopped before it was ready")

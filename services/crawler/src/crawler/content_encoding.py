@@ -6,6 +6,7 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 _GZIP_MAGIC = 0x1F
 _SUPPORTED = _GZIP | {"deflate"}
 ACCEPTED = "gzip, deflate"
+_MAX_MEMBERS = 10_000  # of a gzip file; each costs time, and 50 MB can hold millions of empty ones
 
 
 class UndecodableError(Exception):
@@ -23,6 +24,7 @@ class Decoder:
         self._encoding = names[0] if names else ""
         self._stream: zlib._Decompress | None = None
         self._ended = False
+        self._members = 0
 
     def decode(self, data: bytes, limit: int) -> bytes:
         """Decode the next piece to at most `limit` bytes; more than that is thrown away."""
@@ -50,6 +52,9 @@ class Decoder:
         return self._stream is not None and not self._stream.eof
 
     def _new_stream(self, data: bytes) -> "zlib._Decompress":
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise UndecodableError("too many gzip members")
         if self._encoding in _GZIP:
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
         # "deflate" is zlib by the standard and raw in the wild; the first byte of zlib tells.

@@ -21,7 +21,7 @@ def fitting(document: StoredDocument, most: int = MOST_BYTES) -> StoredDocument:
     links = _first_links(document.links, most // 4)
     html = None if document.html is None else _beginning(document.html, most // 2)
     rest = document.model_copy(update={"content": "", "links": links, "html": html, "truncated": True})
-    content = _beginning(document.content, most - len(rest.model_dump_json()))
+    content = _beginning(document.content, most - len(rest.model_dump_json().encode()))
     if (content, links, html) == (document.content, document.links, document.html):
         return document
     return rest.model_copy(update={"content": content})

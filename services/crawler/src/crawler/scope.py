@@ -25,13 +25,15 @@ class Scope:
     sites: frozenset[str]
     include: tuple[Searches, ...]
     exclude: tuple[Searches, ...]
+    below: tuple[str, ...]
     folders: tuple[str, ...]
 
     @classmethod
     def of(cls, options: CrawlOptions, sites: frozenset[str]) -> Self:
         """Compile the options of a crawl whose seeds lie on `sites`. Raises re2.error for a pattern that is none."""
-        folders = tuple(path if path.endswith("/") else f"{path}/" for path in options.below)
-        return cls(options, sites, _compiled(options.include), _compiled(options.exclude), folders)
+        below = tuple(map(urls.canonical_path, options.below))
+        folders = tuple(path if path.endswith("/") else f"{path}/" for path in below)
+        return cls(options, sites, _compiled(options.include), _compiled(options.exclude), below, folders)
 
     def refusal(self, url: str, depth: int, *, found_on: str | None = None) -> str | None:
         """Return why a URL found on a page (or by a redirect, which counts as found nowhere) is not followed, or None.
@@ -71,7 +73,7 @@ class Scope:
         if not self.folders or depth == 0 or urls.site(url) not in self.sites:
             return False
         path = urls.path(url)
-        return not path.startswith(self.folders) and path not in self.options.below
+        return not path.startswith(self.folders) and path not in self.below
 
 
 def _compiled(patterns: Iterable[str]) -> tuple[Searches, ...]:

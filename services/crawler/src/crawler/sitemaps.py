@@ -8,15 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from io import BytesIO, TextIOWrapper
+from itertools import islice
 from xml.parsers import expat
 
 from crawler.content_encoding import Decoder, UndecodableError
+from crawler.meta_charset import declared_label
+from crawler.text_encoding import decode
 from crawler.urls import MAX_LENGTH, canonical, join
 
 MAX_BYTES = 50 * 1024 * 1024  # once decompressed, as the protocol has it
 MAX_ENTRIES = 50_000
 _MAX_DEPTH = 50  # of nested elements; a list has four
 _MAX_ELEMENTS = 3_000_000
+_MAX_LINES = 1_000_000
+_MAX_AMPERSANDS = 500_000  # put right; each takes a hundred bytes meanwhile
 _MAX_TAG = 1024 * 1024  # bytes; the parser's work on one grows faster than its length
 _CHUNK = 64 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -24,8 +30,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ENTRIES = {"urlset": "url", "sitemapindex": "sitemap", "rss": "item", "RDF": "item", "feed": "entry"}
 _ADDRESSES = frozenset({"loc", "link"})
 _DATES = frozenset({"lastmod", "pubDate", "updated"})
-# Often forgotten in handwritten lists, and fatal to a parser of XML.
-_BARE_AMPERSAND = re.compile(rb"&(?!(?:[A-Za-z]{2,8}|#\d{1,7}|#x[0-9A-Fa-f]{1,6});)")
+# Often forgotten in handwritten lists, and fatal to a parser of XML; inside CDATA, the group, it means itself.
+_BARE_AMPERSAND = re.compile(
+    rb"(<!\[CDATA\[.*?(?:\]\]>|\Z))|&(?!(?:[A-Za-z]{2,8}|#\d{1,7}|#x[0-9A-Fa-f]{1,6});)", re.DOTALL
+)
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 
 
@@ -125,7 +133,7 @@ def read_list(body: bytes, url: str) -> Listed | None:
     """
     if body.startswith(_GZIP_MAGIC):
         try:
-            body = Decoder("gzip").decode(body, MAX_BYTES)
+            body = _decompressed(body)
         except UndecodableError:
             return None
     body = body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -133,11 +141,19 @@ def read_list(body: bytes, url: str) -> Listed | None:
     return _read_xml(body, url) if is_xml else _read_text(body)
 
 
+def _decompressed(body: bytes) -> bytes:
+    """In pieces: what follows a member of the gzip file is copied for each of them."""
+    decoder = Decoder("gzip")
+    decoded = bytearray()
+    for start in range(0, len(body), _CHUNK):
+        decoded += decoder.decode(body[start : start + _CHUNK], MAX_BYTES - len(decoded))
+    return bytes(decoded)
+
+
 def _read_xml(body: bytes, url: str) -> Listed | None:
-    if body.startswith(b"<"):
-        body = _BARE_AMPERSAND.sub(b"&amp;", body)
+    body = _BARE_AMPERSAND.sub(lambda match: match[1] or b"&amp;", _as_utf_8(body), _MAX_AMPERSANDS)
     reader = _Reader(url)
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -153,10 +169,17 @@ def _read_xml(body: bytes, url: str) -> Listed | None:
     return Listed(tuple(reader.entries.values()), reader.beyond) if reader.root in _ENTRIES else None
 
 
+def _as_utf_8(body: bytes) -> bytes:
+    """The document in UTF-8: of most encodings with several bytes a character the parser knows nothing."""
+    declaration = body[: body.find(b">") + 1]
+    return decode(body, f"text/xml; charset={declared_label(declaration) or 'utf-8'}").encode()
+
+
 def _read_text(body: bytes) -> Listed | None:
     entries: dict[str, Entry] = {}
     beyond = 0
-    for line in body.decode("utf-8", "replace").splitlines():
+    lines = TextIOWrapper(BytesIO(body), "utf-8", "replace")  # all at once would take a gigabyte
+    for line in islice(lines, _MAX_LINES):
         if len(entries) == MAX_ENTRIES:
             beyond += bool(line.strip())
             continue

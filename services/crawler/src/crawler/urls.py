@@ -89,6 +89,12 @@ def path(url: str) -> str:
     return url[url.index("/", url.index("://") + 3) :].partition("?")[0]
 
 
+@lru_cache(maxsize=1_000)
+def canonical_path(text: str) -> str:
+    """Return a path as `path` returns it of a URL that has it: `/docs/a b` is `/docs/a%20b`."""
+    return path(ada_url.normalize_url(f"http://host/{text.removeprefix('/')}"))
+
+
 @lru_cache(maxsize=20_000)
 def page_id(job_id: UUID, url: str) -> UUID:
     """Return the id of a page of a job: the same wherever the page is found again."""

@@ -46,6 +46,12 @@ def _compiling_pattern(pattern: str) -> str:
     return pattern
 
 
+def _path(path: str) -> str:
+    if not path.startswith("/") or "?" in path or "#" in path:
+        raise ValueError("must be a path such as /docs/, without query and fragment")
+    return path
+
+
 Seed = Annotated[Url, AfterValidator(_usable_seed)]
 Patterns = tuple[Annotated[Pattern, AfterValidator(_compiling_pattern)], ...]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+$", max_length=255)]
@@ -63,6 +69,7 @@ class SubmittedOptions(CrawlOptions):
 
     include: Patterns = _described("include")
     exclude: Patterns = _described("exclude")
+    below: tuple[Annotated[Text, AfterValidator(_path)], ...] = _described("below")
     url_lists: tuple[Seed, ...] = _described("url_lists")
 
 
