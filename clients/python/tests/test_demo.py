@@ -29,5 +29,7 @@ def test_each_figure_that_differs_is_told(wrong: dict[str, int]) -> None:
 def test_address_that_make_is_given_is_one_word(words: list[str], wanted: str) -> None:
     make = ["make", "--dry-run", "--old-file=.venv/installed", "demo", *words]
     printed = subprocess.run(make, cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True).stdout
+    # A make that is run by another one, as the tests are, says where it is.
+    [command] = [line for line in printed.splitlines() if "tallyho.demo" in line]
 
-    assert printed.strip().partition("tallyho.demo")[2].rstrip() == wanted
+    assert command.partition("tallyho.demo")[2].rstrip() == wanted
