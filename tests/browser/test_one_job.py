@@ -146,9 +146,12 @@ async def test_pages_are_shown_by_state_and_by_reason_and_those_that_failed_by_n
     await expect(page.locator("#urls-met")).to_have_text("of 1,240 URLs met")
     await expect(page.locator("#failed li")).to_have_text("https://example.com/goneNot found (404)")
 
+    gateway.show(job(1, 2, "running", running=2000, pending=3, completed=30, failed=1, skipped=4))
+    await expect(page.locator("#urls-met")).to_have_text("of 2,038 URLs met")  # before the ledger is read again
+
     slow = CrawledPage(page_id=UUID(int=8), url="https://example.com/slow", state=PageState.FAILED, reason="timeout")
     gateway.pages[ID].append(slow)
-    gateway.show(job(1, 2, "completed", completed=30, failed=2, skipped=4))
+    gateway.show(job(1, 3, "completed", completed=30, failed=2, skipped=4))
     await expect(page.locator("#failed li")).to_have_count(2)
     await expect(page.locator("#failed")).to_contain_text("Took too long to answer")
 

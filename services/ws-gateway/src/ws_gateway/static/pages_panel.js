@@ -42,15 +42,22 @@ export class PagesPanel {
     setText(byId("pages-count"), number(state.total_children));
     setText(byId("failed-count"), state.failed_children ? number(state.failed_children) : "");
     showText(byId("failed-none"), state.failed_children ? null : isTerminal(state) ? "No page failed." : "No page has failed so far.");
-    this.#drawGroups();
+    this.#draw();
     if (state.failed_children !== this.#failedShown && state.failed_children) this.#readSoon();
   }
 
   showLedger(ledger) {
     this.#ledger = ledger;
-    const beyond = ledger.beyond ? `, ${number(ledger.beyond)} more not looked at` : "";
-    setText(byId("urls-met"), `of ${counted(ledger.urls_met, "URL")} met${beyond}`);
-    if (this.#state) this.#drawGroups();
+    if (this.#state) this.#draw();
+  }
+
+  #draw() {
+    this.#drawGroups();
+    if (!this.#ledger) return;
+    // The ledger is read now and then, and every page that has come since is a URL met.
+    const met = Math.max(this.#ledger.urls_met, this.#state.total_children);
+    const beyond = this.#ledger.beyond ? `, ${number(this.#ledger.beyond)} more not looked at` : "";
+    setText(byId("urls-met"), `of ${counted(met, "URL")} met${beyond}`);
   }
 
   #drawGroups() {
