@@ -148,6 +148,16 @@ async def test_pages_of_a_worker_that_died_are_free_when_its_lease_has_ended(dep
     assert len(ledgers.of[job_id].saved) == 20
 
 
+async def saved_of_twenty(deps: Deps, **limits: Any) -> int:
+    """How many of twenty pages a worker with these limits saves; all of them are in the books."""
+    async with serving(tree(20)) as site, working(deps.pool, **limits):
+        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
+        await done(deps.pool)
+    ledgers = Ledgers(deps.pool)
+    await ledgers.check()
+    return len(ledgers.of[job_id].saved)
+
+
 async def test_slots_of_a_claim_whose_answer_was_lost_come_back(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[object] = []
 
@@ -160,14 +170,10 @@ async def test_slots_of_a_claim_whose_answer_was_lost_come_back(deps: Deps, monk
 
     monkeypatch.setattr(worker_module, "claim", claim_over_a_bad_line)
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
-    async with serving(tree(20)) as site, working(deps.pool, lease_seconds=1.0):
-        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
-        await done(deps.pool)
-    ledgers = Ledgers(deps.pool)
-    await ledgers.check()
+    saved = await saved_of_twenty(deps, lease_seconds=1.0)
 
     assert lost
-    assert len(ledgers.of[job_id].saved) == 20
+    assert saved == 20
 
 
 async def test_database_that_hangs_up_now_and_then_costs_time_only(
@@ -243,14 +249,10 @@ async def test_group_that_takes_too_long_to_save_is_saved_in_smaller_ones(
 
     monkeypatch.setattr(worker_module, "on_work", slow)
     monkeypatch.setattr(worker_module, "GROUP_SECONDS", 3600.0)
-    async with serving(tree(20)) as site, working(deps.pool, host_concurrency=1):
-        job_id = await start(deps, *(f"{site.url}/{number}" for number in range(20)))
-        await done(deps.pool)
-    ledgers = Ledgers(deps.pool)
-    await ledgers.check()
+    saved = await saved_of_twenty(deps, host_concurrency=1)
 
     assert timed_out
-    assert len(ledgers.of[job_id].saved) == 20
+    assert saved == 20
 
 
 async def test_what_is_done_during_a_slow_commit_is_committed_in_groups(

@@ -156,14 +156,16 @@ SELECT * FROM jobs WHERE job_id = $1 AND created_at IS NOT NULL
 -- The jobs created before job $1 (all when null), the newest first. That one may be deleted meanwhile.
 SELECT * FROM jobs
 WHERE created_at IS NOT NULL
-    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
+    AND ($1::uuid IS NULL
+        OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
 ORDER BY created_at DESC, job_id DESC LIMIT $2
 
 -- name: list_live_jobs
 -- The jobs that are not terminal, as list_jobs.
 SELECT * FROM jobs
 WHERE created_at IS NOT NULL AND finished_at IS NULL
-    AND ($1::uuid IS NULL OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
+    AND ($1::uuid IS NULL
+        OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
 ORDER BY created_at DESC, job_id DESC LIMIT $2
 
 -- name: was_created
@@ -238,8 +240,8 @@ ORDER BY state DESC, changed_at, page_id LIMIT 20
 -- name: mark_deleted
 -- Make a locked job one that is listed nowhere, and leave what it consists of to be deleted in the background.
 UPDATE jobs SET
-    deleted_at = $2, has_remains = true, listed_at = created_at, created_at = NULL, idempotency_key = NULL, request_hash = NULL, name = '',
-    seeds = '[]', options = '{}', error = NULL, stalled_since = NULL, revision = revision + 1, updated_at = $2
+    deleted_at = $2, has_remains = true, listed_at = created_at, created_at = NULL, idempotency_key = NULL,
+    request_hash = NULL, name = '', seeds = '[]', options = '{}', error = NULL, stalled_since = NULL, revision = revision + 1, updated_at = $2
 WHERE job_id = $1
 RETURNING revision
 
