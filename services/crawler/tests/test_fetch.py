@@ -22,6 +22,7 @@ from crawler.urls import canonical
 PAGE = b"<title>page</title>" * 100
 MAX_BODY = 100_000
 HTML = "Content-Type: text/html"
+MANY_ANSWERS = 1_000_000  # far more than the buffers between two sockets hold
 
 
 @asynccontextmanager
@@ -294,6 +295,43 @@ async def test_oversized_headers_fail(answer: bytes) -> None:
 async def test_answer_that_is_not_http_fails(answer: bytes) -> None:
     async with answering(answer) as url, fetching() as fetcher:
         assert await fetcher.fetch(url) == Failed("bad_response")
+
+
+async def test_endless_announcements_of_an_answer_are_none() -> None:
+    announcements = b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000
+    answer = head(HTML, "Content-Length: 3") + b"<p>"
+
+    async with answering(announcements + answer) as url, fetching() as fetcher:
+        assert await fetcher.fetch(url) == Failed("bad_response")
+    async with answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + answer) as url, fetching() as fetcher:
+        assert await fetcher.fetch(url) == Fetched(200, "text/html", b"<p>")
+
+
+async def test_answers_that_nobody_asked_for_end_an_idle_connection() -> None:
+    sent = 0
+    is_idle, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head(HTML, "Content-Length: 3") + b"<p>")
+            await is_idle.wait()
+            while sent < MANY_ANSWERS:
+                await writer.drain()
+                writer.write(head("Content-Length: 0") * 1_000)
+                sent += 1_000
+        has_ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, fetching() as fetcher, asyncio.timeout(120):
+        result = await fetcher.fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        is_idle.set()
+        await has_ended.wait()
+
+    assert isinstance(result, Fetched)
+    assert sent < MANY_ANSWERS
 
 
 async def test_lost_connection_is_tried_again() -> None:

@@ -13,6 +13,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from crawler.connections import Connector
 from crawler.content_encoding import ACCEPTED, Decoder, UndecodableError
 from crawler.guard import Network, PrivateAddressError, guarded_socket
 from crawler.urls import join
@@ -104,7 +105,7 @@ class Fetcher:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             limit=self._concurrency,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=not self._allow_invalid_tls,
