@@ -74,6 +74,19 @@ async def test_page_that_can_not_be_parsed_fails_with_its_reason(deps: Deps) -> 
     assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.FAILED, "pdf_damaged", 200)
 
 
+async def test_list_that_takes_too_long_to_read_fails_alone(deps: Deps) -> None:
+    listing = web.Response(text="<urlset><url><loc>/a</loc></url></urlset>", content_type="text/xml")
+    async with serving({"/list": lambda: listing}) as site:
+        await start(deps, f"{site.url}/", url_lists=[f"{site.url}/list"])
+        [queued] = [claimed for claimed in await SimulatedWorker(deps).claim() if claimed.is_list]
+        async with visiting(deps.pool) as visitor:
+            visitor.parser._seconds = 0.0
+            visit = await visitor.visit(queued)
+
+    assert isinstance(visit, Visit)
+    assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.FAILED, "parser_timeout", 200)
+
+
 @pytest.mark.parametrize(
     ("response", "outcome", "reason", "status"),
     [

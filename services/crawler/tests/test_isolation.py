@@ -2,16 +2,20 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from crawler import parser_process
 from crawler.isolation import PAGES_PER_PROCESS, IsolatedParser, ParsingFailedError
 from crawler.parsing import ToParse, parse
+from crawler.sitemaps import read_list
 from made_up_pdf import pdf
 
 URL = "https://example.com/files/a%20b.pdf"
@@ -60,6 +64,19 @@ async def failure(parser: IsolatedParser, page: ToParse) -> str:
 )
 async def test_page_is_parsed_there_as_it_would_be_here(parser: IsolatedParser, page: ToParse) -> None:
     assert await parser.parse(page) == parse(page)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<urlset><url><loc>/a</loc><lastmod>2026-01-02</lastmod></url><url><loc>/b</loc></url></urlset>",
+        b"<sitemapindex><sitemap><loc>/a.xml</loc></sitemap></sitemapindex>",
+        b"<html>no list",
+    ],
+    ids=["sitemap", "index", "none"],
+)
+async def test_list_is_read_there_as_it_would_be_here(parser: IsolatedParser, body: bytes) -> None:
+    assert await parser.read_list(body, URL) == read_list(body, URL)
 
 
 async def test_page_that_takes_too_long_costs_that_page_only() -> None:
@@ -171,6 +188,20 @@ def test_pdf_is_a_document() -> None:
 
 def test_pdf_without_a_title_is_called_by_its_file() -> None:
     assert parse(pdf_file(pdf("text"))).title == "a b.pdf"
+
+
+async def test_pdf_is_kept_whatever_it_says_about_itself(parser: IsolatedParser) -> None:
+    broken = pdf("Text", title="AB").replace(b"(AB)", b"<FEFFD800>")  # half a character
+    parsed = await parser.parse(pdf_file(broken))
+
+    assert (parsed.title, parsed.content) == ("a b.pdf", "Text")
+
+
+def test_reason_of_another_error_is_none_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser_process, "parse", lambda _: b"\xff".decode())  # a UnicodeError has a `reason`, too
+    answer = parser_process._answer(b'{"length": 1, "content_type": "text/html", "url": "http://a/"}', BytesIO(b"x"))
+
+    assert json.loads(answer)["failed"] == "parser_error"
 
 
 @pytest.mark.parametrize("body", [b"%PDF-", b"%PDF-1.7 junk", b"<html>not found</html>", pdf("text")[:200]])

@@ -1,7 +1,7 @@
-"""`python -m crawler.parser_process`: parses pages in a process that can be killed, with memory of its own limit.
+"""`python -m crawler.parser_process`: parses pages and lists in a process that can be killed, with a limit of memory.
 
 Reads a line of JSON with the length of the body, then the body; writes the length of the answer in eight bytes, then
-the answer: a `Parsed` as JSON, or `{"failed": reason}`. Ends with its input.
+the `Answer` as JSON. Ends with its input.
 """
 
 import os
@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from pydantic_core import from_json, to_json
 
-from crawler.parsing import ToParse, parse
+from crawler.parsing import Parsed, ToParse, UnreadablePdfError, parse
+from crawler.sitemaps import Listed, read_list
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 # Should whoever started this process be gone, and with it the clock that it watches.
@@ -21,10 +22,12 @@ LENGTH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ParsingFailed:
-    """The answer about a page that can't be parsed."""
+class Answer:
+    """What came of a page, or of a list (none where it is no list), or why it can't be parsed."""
 
-    failed: str
+    parsed: Parsed | None = None
+    listed: Listed | None = None
+    failed: str | None = None
 
 
 def main() -> None:
@@ -47,13 +50,15 @@ def _answer(line: bytes, bodies: BinaryIO) -> bytes:
     asked = from_json(line)
     body = bodies.read(asked.pop("length"))
     try:
-        return to_json(parse(ToParse(body, **asked)))
+        page = ToParse(body, **asked)
+        return to_json(Answer(listed=read_list(body, page.url)) if page.is_list else Answer(parse(page)))
+    except UnreadablePdfError as error:
+        return to_json(Answer(failed=error.reason))
     except MemoryError:
-        return to_json(ParsingFailed("parser_memory"))
+        return to_json(Answer(failed="parser_memory"))
     except Exception as error:  # noqa: BLE001  # the edge of this process: whatever a page provokes costs that page only
-        reason = getattr(error, "reason", None) or "parser_error"
         sys.stderr.write(f"page not parsed: {type(error).__name__}\n")
-        return to_json(ParsingFailed(reason))
+        return to_json(Answer(failed="parser_error"))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,24 @@ _MAX_LIGHT_BYTES = 256 * 1024
 _MAX_LIGHT_TAGS = 4_000
 
 
+class UnreadablePdfError(Exception):
+    """The file is no PDF that can be read: `pdf_encrypted` or `pdf_damaged`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class ToParse:
-    """A body to parse, fetched from the canonical `url`, and what its job wants of it."""
+    """A body to parse, fetched from the canonical `url`, and what its job wants of it. `is_list`: the URLs in it."""
 
     body: bytes
     content_type: str
     url: str
     markdown: bool = True
     keep_html: bool = False
+    is_list: bool = False
 
     @property
     def is_html(self) -> bool:

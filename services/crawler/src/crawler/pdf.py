@@ -6,17 +6,11 @@ from datetime import datetime
 import pypdfium2  # type: ignore[import-untyped]  # pypdfium2 ships no types
 from pypdfium2 import raw
 
+from crawler.parsing import UnreadablePdfError
+
 MAX_PAGES = 2_000
 MAX_CHARACTERS = 5_000_000
 _DATE = re.compile(r"D:(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?")
-
-
-class UnreadablePdfError(Exception):
-    """The file is no PDF that can be read: `pdf_encrypted` or `pdf_damaged`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def read_pdf(body: bytes) -> tuple[str, str, dict[str, str]]:
@@ -29,7 +23,7 @@ def read_pdf(body: bytes) -> tuple[str, str, dict[str, str]]:
     except pypdfium2.PdfiumError as error:
         encrypted = raw.FPDF_GetLastError() in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY)
         raise UnreadablePdfError("pdf_encrypted" if encrypted else "pdf_damaged") from error
-    said = {key: _clean(value) for key, value in document.get_metadata_dict(skip_empty=True).items()}
+    said = {key: _said(document, key) for key in document.METADATA_KEYS}
     metadata = {"pages": str(len(document))}
     for key, names in (("author", ("Author",)), ("generator", ("Creator", "Producer")), ("keywords", ("Keywords",))):
         value = next((said[name] for name in names if said.get(name)), "")
@@ -39,6 +33,13 @@ def read_pdf(body: bytes) -> tuple[str, str, dict[str, str]]:
         if date := _iso(said.get(name, "")):
             metadata[key] = date
     return said.get("Title", ""), _text(document), metadata
+
+
+def _said(document: pypdfium2.PdfDocument, key: str) -> str:
+    try:
+        return _clean(document.get_metadata_value(key))
+    except UnicodeDecodeError:
+        return ""  # it holds half a character; the text is worth having all the same
 
 
 def _text(document: pypdfium2.PdfDocument) -> str:

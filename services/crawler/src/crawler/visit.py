@@ -26,7 +26,6 @@ from crawler.retry import next_attempt
 from crawler.robots import Robots, product_token
 from crawler.robots_tags import PageRules, page_rules
 from crawler.sitemaps import MAX_BYTES as MAX_LIST_BYTES
-from crawler.sitemaps import read_list
 from crawler.urls import document_id, site
 
 # A page that leads on so soon is a redirect; one that leaves more time is meant to be read.
@@ -133,7 +132,10 @@ class Visitor:
                 return self._failed(page, result)
 
     async def _read_list(self, page: QueuedPage, fetched: Fetched) -> Visit:
-        found = await asyncio.to_thread(read_list, fetched.body, page.url)
+        try:
+            found = await self.parser.read_list(fetched.body, page.url)
+        except ParsingFailedError as error:
+            return Visit(page, Outcome.FAILED, error.reason, fetched.status)
         if found is None:
             return Visit(page, Outcome.SKIPPED, "no_list", fetched.status)
         beyond = {BEYOND: found.beyond} if found.beyond else {}
