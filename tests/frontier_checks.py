@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from crawler import frontier
 from tallyho_contracts.crawls import CrawlChanged, CrawlStarted, CrawlStopped
 from tallyho_contracts.documents import DocumentSaved
 from tallyho_contracts.pages import PageFinished, PageStarted, SpawnedPage
@@ -65,6 +66,7 @@ UNION ALL
 SELECT 'a URL waits although there is a place', job_id::text
 FROM jobs
 WHERE status <> 'cancelled' AND admitted < (options ->> 'max_pages')::bigint AND job_id IN (SELECT job_id FROM waiting)
+    AND pages < $1::numeric * (options ->> 'max_pages')::bigint + $2
     -- Many join the job some at a time.
     AND (SELECT count(*) FROM queue WHERE queue.job_id = jobs.job_id) < 1000
 UNION ALL
@@ -102,7 +104,8 @@ UPDATE workers SET alive_until = alive_until - $1::interval
 
 async def check_frontier(pool: Pool) -> None:
     """Every page that can be fetched will be: nothing stalls, nothing is lost, nothing is there twice."""
-    broken = [tuple(row) for row in await pool.fetch(VIOLATIONS)]
+    most = frontier.PAGES_A_DOCUMENT, frontier.MORE_PAGES
+    broken = [tuple(row) for row in await pool.fetch(VIOLATIONS, *most)]
 
     assert not broken, broken
 

@@ -5,6 +5,7 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
+from crawler import frontier, ledger
 from crawler.deps import Deps
 from crawler.handlers import on_work
 from frontier_checks import Ledgers, pass_time
@@ -65,6 +66,21 @@ async def test_waiting_url_takes_the_place_of_a_page_that_gave_no_document(deps:
     assert visited == [[A], [B], [C], [D]]
     assert spawned == {A: [B], B: [C], C: [D], D: []}
     assert ledgers.of[job_id].saved == {A, D}
+
+
+async def test_pages_that_give_no_document_do_not_go_on_without_end(
+    deps: Deps, ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontier, "MORE_PAGES", 3)
+    dead = [f"{SITE}/{number}" for number in range(50)]
+    web: Web = {A: WebPage(links=tuple(dead))} | {url: WebPage(missing=True) for url in dead}
+    job_id = await start(deps, A, max_pages=2)
+    await crawl_at_once([random.Random(number) for number in range(3)], deps.pool, web)
+    await ledgers.check()
+    counted = await ledger.count_skipped(deps.pool, job_id)
+
+    assert len(ledgers.of[job_id].finished) == 2 * frontier.PAGES_A_DOCUMENT + 3
+    assert {(one.reason, one.urls) for one in counted} == {("budget", 50 - 22)}
 
 
 async def test_links_without_a_place_are_counted_with_their_page(deps: Deps, ledgers: Ledgers) -> None:

@@ -31,9 +31,11 @@ A, B, C, D = (f"{SITE}/{name}" for name in "abcd")
 ELSEWHERE = "http://elsewhere.test/"
 
 
-def job(*, status: str = "running", level: int | None = None, admitted: int = 0, **options: object) -> CrawlJob:
+def job(
+    *, status: str = "running", level: int | None = None, admitted: int = 0, pages: int = 0, **options: object
+) -> CrawlJob:
     rules = CrawlOptions.model_validate(options)
-    return CrawlJob(JOB, status, rules, frozenset({"site.test"}), admitted=admitted, pages=0, level=level)
+    return CrawlJob(JOB, status, rules, frozenset({"site.test"}), admitted=admitted, pages=pages, level=level)
 
 
 def queued(url: str, depth: int = 0, redirects: int = 0) -> QueuedPage:
@@ -173,6 +175,14 @@ def test_page_without_a_document_gives_its_place_back() -> None:
     assert room(job(max_pages=10, admitted=10), visits) == 2
     assert room(job(max_pages=10, admitted=7), []) == 3
     assert room(job(max_pages=None, admitted=7), visits) is None
+
+
+def test_budget_of_documents_lets_only_so_many_pages_be_visited() -> None:
+    visits = [failed(B)]
+
+    assert room(job(max_pages=50, admitted=50, pages=1_499), visits) == 1
+    assert room(job(max_pages=50, admitted=50, pages=1_500), visits) == 0
+    assert room(job(max_pages=51, admitted=50, pages=1_500), visits) == 2
 
 
 def test_pages_of_an_origin_are_spread_over_its_slots() -> None:

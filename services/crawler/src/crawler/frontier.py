@@ -12,6 +12,9 @@ from crawler import urls
 from crawler.sitemaps import Entry
 
 MAX_REDIRECTS = 10
+# How many pages a budget lets a job visit: some sites make up pages without end that say they are not to be kept.
+PAGES_A_DOCUMENT = 10
+MORE_PAGES = 1_000
 BUDGET = "budget"
 KNOWN = "known"
 TRAP = "trap"
@@ -196,11 +199,13 @@ def is_fresh(page: FoundPage, known: Mapping[UUID, str | None]) -> bool:
 def room(job: CrawlJob, visits: Sequence[Visit]) -> int | None:
     """How many more pages the budget admits after `visits`, each of which without a document gives its place back.
 
-    None when there is no budget.
+    But not without end: what gives no document can lead to more of its kind for ever. None when there is no budget.
     """
-    if job.options.max_pages is None:
+    max_pages = job.options.max_pages
+    if max_pages is None:
         return None
-    return job.options.max_pages - job.admitted + places_given_back(visits)
+    visits_left = PAGES_A_DOCUMENT * max_pages + MORE_PAGES - job.pages
+    return min(max_pages - job.admitted + places_given_back(visits), visits_left)
 
 
 def places_given_back(visits: Sequence[Visit]) -> int:

@@ -217,5 +217,5 @@ def _tell_of_budgets(deps: Deps, growths: Sequence[Growth]) -> None:
     for growth in growths:
         is_short = any(skipped[BUDGET] for skipped in growth.found.skipped_links.values())
         if room(growth.job, growth.visits) and is_short:
-            message = f"the budget of {growth.job.options.max_pages} documents is spoken for"
+            message = f"the budget of {growth.job.options.max_pages} documents, or of pages for them, is spoken for"
             deps.say(growth.job.job_id, LogLevel.INFO, message)
