@@ -190,6 +190,20 @@ async def test_without_keys_it_says_that_only_this_machine_is_served() -> None:
     assert "no keys: only this machine is served" in said
 
 
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [({}, 422), ({"CRAWLER_ALLOWED_NETWORKS": '["10.1.0.0/16"]'}, 503)],
+    ids=["none allowed", "one network"],
+)
+async def test_seed_with_a_private_address_is_for_the_crawler_to_judge_where_any_is_allowed(
+    environment: dict[str, str], status: int
+) -> None:
+    async with listening(**NO_BROKER | environment) as process, aiohttp.ClientSession(process.url) as http:
+        answer = await http.post("/v1/jobs", json={"seeds": ["http://10.1.2.3/"]})
+
+    assert answer.status == status  # 503: there is no broker to pass it on to
+
+
 async def test_new_key_is_printed_with_the_line_that_lets_it_in() -> None:
     command = (sys.executable, "-m", "ws_gateway", "new-key", "ours", "read,write", "2999-01-01")
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)

@@ -44,7 +44,7 @@ async def run() -> None:
         hub,
         tracker.ask,
         readiness,
-        allow_private_addresses=settings.allow_private_addresses,
+        allow_private_addresses=settings.takes_private_seeds,
         hear=tracker.hear,
         logs=logs,
         options=options,

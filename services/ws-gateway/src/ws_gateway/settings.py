@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import NoDecode
 from tallyho_process.settings import ProcessSettings
 
@@ -38,6 +38,7 @@ class Settings(ProcessSettings):
     port: int = Field(default=8080, ge=0, le=65535, validation_alias="GATEWAY_PORT", description="0 for any free one.")
     request_timeout: float = Field(default=10, gt=0, le=60, validation_alias="GATEWAY_REQUEST_TIMEOUT")
     allow_private_addresses: bool = Field(default=False, validation_alias="CRAWLER_ALLOW_PRIVATE_ADDRESSES")
+    allowed_networks: tuple[IPvAnyNetwork, ...] = Field(default=(), validation_alias="CRAWLER_ALLOWED_NETWORKS")
     keys: Annotated[str, AfterValidator(_keys)] = Field(
         default="", validation_alias="GATEWAY_KEYS", description="name:read,write:sha256[:day], …"
     )
@@ -63,6 +64,11 @@ class Settings(ProcessSettings):
     max_connections_per_key: Connections = Field(default=5_000, validation_alias="GATEWAY_MAX_CONNECTIONS_PER_KEY")
     max_subscriptions: int = Field(default=128, ge=1, validation_alias="GATEWAY_MAX_SUBSCRIPTIONS")
     messages_per_second: float = Field(default=20, gt=0, validation_alias="GATEWAY_MESSAGES_PER_SECOND")
+
+    @property
+    def takes_private_seeds(self) -> bool:
+        """Whether seeds may have private addresses: where networks are allowed, it is for the crawler to say which."""
+        return self.allow_private_addresses or bool(self.allowed_networks)
 
     def key_ring(self) -> KeyRing:
         """The keys that are accepted."""
