@@ -52,3 +52,10 @@ def test_codec_that_is_no_encoding_of_the_web_is_ignored(codec: str) -> None:
 
 def test_what_can_not_be_decoded_is_replaced() -> None:
     assert decode(b"a\xff\0b", "text/html; charset=utf-8") == "a\ufffd\ufffdb"
+
+
+def test_very_many_characters_that_python_does_not_know_are_not_decoded_one_by_one() -> None:
+    circled = b"\xad\xa1"  # NEC's number in a circle
+
+    assert decode(circled * 10_000, "text/plain; charset=euc-jp") == "①" * 10_000
+    assert "①" not in decode(circled * 10_001, "text/plain; charset=euc-jp")

@@ -6,6 +6,7 @@ the page declares (`meta_charset.py`). docs/crawling.md tells how far the decode
 
 import codecs
 import re
+import threading
 from functools import cache
 
 import webencodings
@@ -63,11 +64,19 @@ def _decoded(body: bytes, name: str) -> str:
     if _WINDOWS.fullmatch(name):
         return codecs.charmap_decode(body, "replace", _windows_table(name))[0]
     if name == "euc-jp":
-        text = body.decode("euc-jp", _NEC_CHARACTERS)
+        text = _decoded_euc_jp(body)
     else:
         decoder = "gb18030" if name == "gbk" else name
         text = _codec(decoder).decode(body, "replace")[0]
     return text.translate(_CORRECTIONS[name]) if name in _CORRECTIONS else text
+
+
+def _decoded_euc_jp(body: bytes) -> str:
+    _patience.left = _MAX_NEC_CHARACTERS
+    try:
+        return body.decode("euc-jp", _NEC_CHARACTERS)
+    except UnicodeDecodeError:
+        return body.decode("euc-jp", "replace")
 
 
 def _codec(name: str) -> codecs.CodecInfo:
@@ -93,6 +102,9 @@ def _nec_character(error: UnicodeError) -> tuple[str, int]:
     """Decode two bytes of EUC-JP that Python does not know: NEC's characters, such as a number in a circle."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
+    _patience.left -= 1
+    if _patience.left < 0:
+        raise error
     pair = error.object[error.start : error.start + 2]
     if len(pair) < 2 or not all(byte in _EUC_JP_BYTES for byte in pair):
         return "\ufffd", error.end
@@ -103,5 +115,7 @@ def _nec_character(error: UnicodeError) -> tuple[str, int]:
     return bytes((lead, trail)).decode("cp932", "replace"), error.start + 2
 
 
+_MAX_NEC_CHARACTERS = 10_000  # of a page, with what is broken; each takes a call of Python
+_patience = threading.local()
 _NEC_CHARACTERS = "crawler-nec-characters"
 codecs.register_error(_NEC_CHARACTERS, _nec_character)
