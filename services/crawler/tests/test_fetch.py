@@ -126,6 +126,13 @@ async def test_redirect_to_nowhere_fails(location: str) -> None:
         assert await fetcher.fetch(url) == Failed("bad_redirect", 302)
 
 
+@pytest.mark.parametrize(("place", "path"), [("/caf\xe9", "caf%E9"), ("/caf\xc3\xa9", "caf%C3%A9")])
+async def test_redirect_is_followed_in_any_encoding(place: str, path: str) -> None:
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\n\r\n".encode("latin-1")
+    async with answering(answer) as url, fetching() as fetcher:
+        assert await fetcher.fetch(url) == Redirected(302, f"{url}{path}")
+
+
 async def test_redirect_of_a_page_to_itself_fails() -> None:
     async with (
         answering(head("Location: /#again", "Content-Length: 0", status="302 Found")) as url,

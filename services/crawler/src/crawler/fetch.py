@@ -1,5 +1,6 @@
 """Fetching one URL: whatever a server does ends as one of four results, within bounds of time and size."""
 
+import re
 import socket
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", 
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
+_RAW_BYTE = re.compile("[\udc80-\udcff]")  # of a header that is no UTF-8, as the HTTP client marks it
 _CHUNK = 64 * 1024
 _SNIFFED = 1024  # bytes that tell whether a body of no declared type is text
 _DNS_CACHE_SECONDS = 60
@@ -190,7 +192,7 @@ def refusal(
     """Return what a response is by its head alone, or None when its body is wanted."""
     status = response.status
     if status in _REDIRECTS:
-        target = join(url, response.headers.get("Location", "#"))
+        target = join(url, _RAW_BYTE.sub(_escaped, response.headers.get("Location", "#")))
         if target is None:
             return Failed("bad_redirect", status)
         return Failed("redirect_loop", status) if target == url else Redirected(status, target)
@@ -239,6 +241,10 @@ def retry_after(value: str, now: datetime) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _escaped(byte: re.Match[str]) -> str:
+    return f"%{ord(byte[0]) - 0xDC00:02X}"
 
 
 def _header(response: aiohttp.ClientResponse, name: str) -> str | None:
