@@ -2,10 +2,13 @@
 
 import asyncio
 import gzip
+import os
 import socket
 import ssl
 import subprocess
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -405,6 +408,25 @@ async def test_name_that_does_not_resolve_fails() -> None:
 
     assert isinstance(result, Failed)
     assert result.reason == "dns"
+
+
+async def test_names_are_looked_up_at_once_as_the_crawler_says() -> None:
+    program = """
+import asyncio, os, uvloop
+from crawler.connections import look_up_at_once
+
+async def main():
+    look_up_at_once(9)
+    await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    print(len(os.listdir("/proc/self/task")))
+
+uvloop.run(main())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "UV_THREADPOOL_SIZE"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE, env=environment)
+    out, _ = await process.communicate()
+
+    assert int(out) == 1 + 9
 
 
 async def test_no_more_connections_than_allowed() -> None:

@@ -28,6 +28,7 @@ from tallyho_process.traces import tracing
 
 from crawler import deletion
 from crawler.commands import on_commands
+from crawler.connections import look_up_at_once
 from crawler.deps import Deps
 from crawler.events import SOURCE
 from crawler.fetch import Fetcher
@@ -51,6 +52,7 @@ async def run(*, renders: bool = False) -> None:
     """Wire the crawler and run its loops until a signal; one that dies ends the process."""
     settings = Settings()
     concurrency = settings.render_concurrency if renders else settings.concurrency
+    look_up_at_once(settings.concurrency)
     fetcher = fetcher_of(
         settings, allow_private=settings.allow_private_addresses, allowed_networks=settings.allowed_networks
     )

@@ -1,6 +1,10 @@
-"""Connections that take no more answers than were asked for: the HTTP client keeps all that come, also while idle."""
+"""Connections that take no more answers than were asked for, and names that do not wait for each other.
+
+The HTTP client keeps all answers that come, also on a connection that is idle.
+"""
 
 import asyncio
+import os
 from functools import partial
 
 import aiohttp
@@ -32,3 +36,11 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # invariant
+
+
+def look_up_at_once(names: int) -> None:
+    """Let so many names be looked up at once, if it is called before the first: uvloop has a thread for each.
+
+    Of its own it has four: as many names whose servers do not answer would keep all pages waiting until they fail, too.
+    """
+    os.environ.setdefault("UV_THREADPOOL_SIZE", str(names))
