@@ -113,6 +113,10 @@ class HostileSite:
                 assert request.transport
                 request.transport.abort()
                 return web.Response()
+            case "announcements":
+                assert request.transport
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 500_000)
+                return _html(_page())
             case "silence":
                 await self._never.wait()
                 return web.Response()
@@ -125,7 +129,7 @@ class HostileSite:
 
     _endless = (
         "/calendar?month=0", "/circles/", "/deeper", "/maze/0", "/session?sid=0", "/forever/0", "/hang-up", "/silence",
-        "/drip",
+        "/drip", "/announcements",
     )  # fmt: skip
 
     async def _drip(self, request: web.Request) -> web.StreamResponse:

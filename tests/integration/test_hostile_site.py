@@ -100,6 +100,7 @@ async def test_hostile_site_costs_no_more_than_a_job_may_cost(amqp: Amqp, amqp_u
         assert ended["/pdf-bomb"].reason in ("parser_crash", "parser_memory", "parser_timeout")
         assert {ended[path].reason for path in ("/silence", "/drip")} == {"timeout"}
         assert ended["/hang-up"].reason == "connection"
+        assert ended["/announcements"].reason == "bad_response"
         # Nothing private was reached, wherever the site pointed to.
         assert ledger.reasons["private_address"] == len(PRIVATE)
         assert site.secrets_given_away == 0
