@@ -77,7 +77,8 @@ async def test_pages_that_give_no_document_do_not_go_on_without_end(
     job_id = await start(deps, A, max_pages=2)
     await crawl_at_once([random.Random(number) for number in range(3)], deps.pool, web)
     await ledgers.check()
-    counted = await ledger.count_skipped(deps.pool, job_id)
+    async with deps.pool.acquire() as connection:
+        counted = await ledger.count_skipped(connection, job_id)
 
     assert len(ledgers.of[job_id].finished) == 2 * frontier.PAGES_A_DOCUMENT + 3
     assert {(one.reason, one.urls) for one in counted} == {("budget", 50 - 22)}

@@ -62,7 +62,7 @@ REASONS: dict[PageState, dict[str, str]] = {
         "nested": "it is a list of URLs, named by too many others in a row",
         "content_type": "it is of a type that is not kept",
         "depth": "it is further from the seeds than `max_depth`",
-        "budget": "`max_pages` documents, or the pages for them, were spoken for, or the job was cancelled before its turn",
+        "budget": "`max_pages` documents, or the pages for them, were spoken for, or the job was cancelled first",
         "trap": "it looks like one of endlessly many, or its host has `max_host_pages` already",
         "off_site": "it is not on the seeds' sites",
         "not_below": "it is not below the paths of `below`",
