@@ -8,7 +8,8 @@ import ada_url
 
 MAX_LENGTH = 2048
 _SHORT = 300  # together; of these, many can be remembered
-_USERINFO = re.compile(r"//[^/?#\\]*@")
+# Behind the scheme a browser takes any slashes, also none.
+_USERINFO = re.compile(r"(//|^[^/?#\\@]{0,20}?:[/\\\s]*)[^/?#\\]*@")
 _SECRET = re.compile(
     r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
@@ -109,7 +110,7 @@ def document_id(url: str) -> UUID:
 
 def redacted(url: str) -> str:
     """Return a URL, or what was meant to be one, as it may be logged: without credentials and values of secrets."""
-    return _SECRET.sub(r"\1***", _USERINFO.sub("//", url))
+    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1", url))
 
 
 def _without_secrets(href: str) -> str | None:
