@@ -188,8 +188,10 @@ async def test_text_is_kept(content_type: str) -> None:
         assert await fetcher.fetch(url) == Fetched(200, content_type, PAGE)
 
 
-async def test_body_of_no_declared_type_is_kept_if_it_is_text() -> None:
-    async with answering(head(), PAGE) as text, answering(head(), b"\x7fELF\0" * 9) as binary, fetching() as fetcher:
+@pytest.mark.parametrize("headers", [(), ("Content-Type:",)], ids=["none", "empty"])
+async def test_body_of_no_declared_type_is_kept_if_it_is_text(headers: tuple[str, ...]) -> None:
+    start = head(*headers)
+    async with answering(start, PAGE) as text, answering(start, b"\x7fELF\0" * 9) as binary, fetching() as fetcher:
         assert await fetcher.fetch(text) == Fetched(200, "", PAGE)
         assert await fetcher.fetch(binary) == Skipped("content_type", 200)
 

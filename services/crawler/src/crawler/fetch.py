@@ -200,7 +200,7 @@ def refusal(
         retry = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         after = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)) if retry else None
         return Failed(f"http_{status}", status, retry=retry, retry_after=after)
-    content_type = response.headers.get("Content-Type", "text/html").partition(";")[0].strip().lower()
+    content_type = (response.headers.get("Content-Type") or "text/html").partition(";")[0].strip().lower()
     if not any_type and content_type not in DOCUMENT_TYPES:
         return Skipped("content_type", status)
     return None
