@@ -106,6 +106,16 @@ async def test_server_sees_who_asks_for_exactly_this_url_and_no_cookie() -> None
     assert not any("Cookie" in request.headers for request in seen)
 
 
+async def test_validator_that_no_request_can_hold_is_not_sent() -> None:
+    async with answering(head(HTML, 'ETag: "a\x01b"', "Content-Length: 3"), b"<p>") as url, fetching() as fetcher:
+        first = await fetcher.fetch(url)
+        assert isinstance(first, Fetched)
+        assert first.etag
+        again = await fetcher.fetch_if_modified(url, etag=first.etag, last_modified=None)
+
+    assert again == first
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_reported_and_not_followed(status: int) -> None:
     requests = []

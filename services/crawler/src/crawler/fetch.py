@@ -141,7 +141,9 @@ class Fetcher:
     async def fetch_if_modified(self, url: str, *, etag: str | None, last_modified: str | None) -> Result | NotModified:
         """Fetch a canonical URL once, unless it is as it was when it had these validators."""
         validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-        result = await self._get(url, {name: value for name, value in validators.items() if value}, None)
+        # Some servers make up validators that no request can hold.
+        sent = {name: value for name, value in validators.items() if value and value.isprintable()}
+        result = await self._get(url, sent, None)
         is_unchanged = isinstance(result, Failed) and result.status == HTTPStatus.NOT_MODIFIED
         return NotModified() if is_unchanged else result
 
