@@ -1,15 +1,22 @@
 """How a visit to a page ends, by what its server answers."""
 
+import asyncio
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
+from crawler import parsing, visit
 from crawler.deps import Deps
-from crawler.frontier import MAX_REDIRECTS, DocumentContent, Postponed, Visit
+from crawler.extract import Extracted
+from crawler.fetch import Fetched
+from crawler.frontier import MAX_REDIRECTS, DocumentContent, Lane, Postponed, QueuedPage, Visit
+from crawler.parsing import ToParse
 from frontier_checks import Ledgers
 from made_up_pdf import pdf
 from made_up_web import SimulatedWorker, crawler_deps, start
+from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 from watched_site import done, page, serving, visiting, working
@@ -56,6 +63,33 @@ async def test_main_text_is_kept_as_the_job_wants_it(deps: Deps, markdown: bool,
     assert isinstance(visit, Visit)
     assert isinstance(visit.document, DocumentContent)
     assert visit.document.content.strip() == content
+
+
+async def test_between_two_pages_that_are_parsed_all_else_has_its_turn(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, read_at = 0, []
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def read_and_note(page: ToParse) -> Extracted:
+        read_at.append(turns)
+        return parsing.read(page)
+
+    monkeypatch.setattr(visit, "read", read_and_note)
+    async with visiting(crawler_pool) as visitor:
+        turning = asyncio.create_task(take_turns())
+        lane = Lane(uuid4(), "http://site.test", slot=0, epoch=1, options=CrawlOptions(markdown=False))
+        queued = QueuedPage(lane, 0, 1, uuid4(), "http://site.test/", redirects=0, attempts=0)
+        fetched = Fetched(200, "text/html", b"<p>text")
+        await asyncio.gather(*(visitor._parsed(queued, fetched) for _ in range(5)))
+        turning.cancel()
+
+    assert sorted(set(read_at)) == read_at
 
 
 async def test_pdf_is_a_document(deps: Deps) -> None:

@@ -60,6 +60,7 @@ class Visitor:
     parser: IsolatedParser
     max_attempts: int
     halts: Halts = field(default_factory=Halts)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     # A list can take 50 MB.
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
 
@@ -190,7 +191,9 @@ class Visitor:
         )
         if not to_parse.is_light:
             return await self.parser.parse(to_parse)
-        kept = read(to_parse)
+        async with self._turn:
+            await asyncio.sleep(0)  # many pages can be there at once: between two of them all else has its turn
+            kept = read(to_parse)
         if not kept.main and not to_parse.keep_html:
             return finish(to_parse, kept)
         return await asyncio.to_thread(finish, to_parse, kept)
