@@ -168,6 +168,44 @@ def test_markdown_keeps_structure_and_absolute_links() -> None:
     )
 
 
+def markdown(html: str) -> str:
+    page = extracted(html, keep_main=True)
+    return to_markdown(page.main, url=page.links.base, otherwise="")
+
+
+def test_links_in_markdown_are_relative_to_the_base_of_the_page() -> None:
+    page = markdown('<base href="/root/"><p><a href="x.html">link</a> <img src="i.png" alt="image"></p>')
+
+    assert page == "[link](https://example.com/root/x.html) ![image](https://example.com/root/i.png)\n"
+
+
+def test_markdown_keeps_what_stands_in_forms_and_headers() -> None:
+    assert markdown("<header><h1>Head</h1></header><form><p>one</p></form><p>two") == "# Head\n\none\n\ntwo\n"
+    assert markdown("<form><h1>Head</h1><p>one</p></form>") == "# Head\n\none\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "language"),
+    [
+        ('<pre><code class="hljs language-js">x</code></pre>', "js"),
+        ('<pre class="lang-js">x</pre>', "js"),
+        ('<div class="highlight-c++ notranslate"><div class="highlight"><pre><span></span>x</pre></div></div>', "c++"),
+        ('<div class="highlight highlight-source-shell"><pre>x</pre></div>', "shell"),
+        ('<div class="language-ruby"><div class="highlight"><pre><code>x</code></pre></div></div>', "ruby"),
+        ('<div class="language-ruby"><pre><code class="language-js">x</code></pre></div>', "js"),
+        ('<pre class="sourceCode haskell"><code class="sourceCode haskell">x</code></pre>', "haskell"),
+        ('<pre class="brush: php">x</pre>', "php"),
+        ('<pre data-lang="go">x</pre>', "go"),
+        ('<div class="highlight-default notranslate"><div class="highlight"><pre>x</pre></div></div>', ""),
+        ('<div class="highlight-text"><pre>x</pre></div>', ""),
+        ('<pre class="highlighted">x</pre>', ""),
+        ("<pre>x</pre>", ""),
+    ],
+)
+def test_code_block_is_in_the_language_that_its_generator_names(html: str, language: str) -> None:
+    assert markdown(html) == f"```{language}\nx\n```\n"
+
+
 def test_main_content_is_kept_as_html_only_if_asked_for() -> None:
     assert extracted("<p>text").main == ""
     assert extracted("<p>text", keep_main=True).main == "<body><p>text</p></body>"

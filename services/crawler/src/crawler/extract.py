@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from html_to_markdown import ConversionError, ConversionOptions, convert
+from html_to_markdown import ConversionError, ConversionOptions, PreprocessingOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import VOID, bounded, expands
@@ -18,6 +18,8 @@ from crawler.text_encoding import decode
 MAX_TITLE = 1_000
 _MAX_TITLES = 20  # to look at: each may stand deep in a drawing
 _NO_LINKS = PageLinks()
+# By itself the library drops all forms and some headers: whole pages stand in a form.
+_AS_IT_IS = PreprocessingOptions(enabled=False)
 _SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 _XHTML = "application/xhtml+xml"
@@ -71,13 +73,13 @@ def name_of(url: str) -> str:
 
 
 def to_markdown(html: str, *, url: str, otherwise: str) -> str:
-    """Convert the main content of the page `url` to markdown; `otherwise` is returned where that fails.
+    """Convert the main content of a page, whose links are relative to `url`; return `otherwise` where that fails.
 
     It releases the GIL: run it in a thread.
     """
     if expands(html):
         return otherwise
-    options = ConversionOptions(extract_metadata=False, base_url=url)
+    options = ConversionOptions(extract_metadata=False, base_url=url, preprocessing=_AS_IT_IS)
     try:
         markdown = convert(html, options).content
     except ConversionError:

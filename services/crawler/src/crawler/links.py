@@ -33,6 +33,7 @@ class PageLinks:
 
     `nofollow` are those of them that stand in links with rel=nofollow only. `robots` are the pairs (name, content) of
     the <meta> elements that may speak to crawlers. `beyond` more addresses, as they are written, were not looked at.
+    `base` is what the addresses on the page are relative to.
     """
 
     urls: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class PageLinks:
     canonical: str | None = None
     robots: tuple[tuple[str, str], ...] = ()
     beyond: int = 0
+    base: str = ""
 
 
 def page_links(elements: Elements, url: str) -> PageLinks:
@@ -58,6 +60,7 @@ def page_links(elements: Elements, url: str) -> PageLinks:
             if (name := _value(attributes, "name").strip().lower())
         ),
         beyond=beyond,
+        base=base,
     )
 
 
