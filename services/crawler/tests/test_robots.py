@@ -59,6 +59,11 @@ def test_longest_match_and_wildcards_decide() -> None:
     assert not allowed(body, "/%c3%bc/x")
 
 
+@pytest.mark.parametrize("field", ["disallow", "dissallow", "dissalow", "disalow", "diasllow", "disallaw", "DISALLOW "])
+def test_rule_that_is_misspelled_as_google_knows_it_holds(field: str) -> None:
+    assert not allowed(f"User-agent: *\n{field}: /x", "/x")
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_line_ends_of_all_systems(newline: str) -> None:
     assert not allowed(newline.join(["User-agent: other", "Allow: /", "", "User-agent: *", "Disallow: /x"]), "/x")
@@ -155,6 +160,15 @@ async def test_robots_txt_is_read_whatever_its_type() -> None:
 
     assert result == RobotsResult("body", "User-agent: *\ufffd")
     assert asked == ["/robots.txt"]
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb", b"\xef"])
+async def test_byte_order_mark_hides_no_rule_even_if_a_part_of_it_is_missing(mark: bytes) -> None:
+    async with site(robots=web.Response(body=mark + b"User-agent: *\nDisallow: /x")) as (origin, _):
+        result = await asked_of(origin)
+
+    assert isinstance(result, RobotsResult)
+    assert not Robots.of(result, AGENT).allows(SITE + "/x")
 
 
 async def test_five_redirects_are_followed() -> None:
