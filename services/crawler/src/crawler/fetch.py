@@ -30,7 +30,7 @@ _DNS_CACHE_SECONDS = 60
 class Fetched:
     """The body of a page, decoded from its Content-Encoding. `content_type` is the header's whole value.
 
-    `robots_tags` are the values of X-Robots-Tag, one for each of these headers.
+    `robots_tags` are the values of X-Robots-Tag, one for each of these headers, `links` those of Link.
     """
 
     status: int
@@ -39,6 +39,8 @@ class Fetched:
     etag: str | None = None
     last_modified: str | None = None
     robots_tags: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,8 @@ class Fetcher:
             etag=_header(response, "ETag"),
             last_modified=_header(response, "Last-Modified"),
             robots_tags=tuple(response.headers.getall("X-Robots-Tag", ())),
+            links=tuple(response.headers.getall("Link", ())),
+            language=response.headers.get("Content-Language", ""),
         )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from selectolax.lexbor import LexborNode
 
@@ -10,13 +11,16 @@ from crawler.elements import Attributes, Elements
 from crawler.urls import join
 
 MAX_LINKS = 5_000
-_NAMES_IN_LIST = re.compile(r"[ \t\n\f\r]+")
+_NAMES_IN_LIST = re.compile(r"[ \t\n\f\r,]+")  # with commas, too, as search engines take rel=nofollow
 # The shared declarative refresh steps of the HTML standard: seconds, a separator, `url=`, a perhaps quoted URL.
 _REFRESH = re.compile(
     r"[ \t\n\f\r]*(?:(?P<seconds>\d{1,9})[\d.]*|\.[\d.]*)(?:[ \t\n\f\r]*[;,]|[ \t\n\f\r])[ \t\n\f\r]*"
     r"(?:url[ \t\n\f\r]*=[ \t\n\f\r]*)?(?:\"(?P<double>[^\"]*)|'(?P<single>[^']*)|(?P<bare>.*))",
-    re.IGNORECASE | re.DOTALL,
+    re.IGNORECASE | re.DOTALL | re.ASCII,
 )
+# One link of a Link header (RFC 8288): its target, and its parameters up to a comma that is in no quotes.
+_HEADER_LINK = re.compile(r"<([^<>]*+)>((?:[^,\"]|\"(?:\\.|[^\"\\])*+\")*+)")
+_HEADER_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def _refresh(elements: Elements, url: str, base: str) -> Refresh | None:
         if not pragma or pragma.strip().lower() != "refresh" or _is_for_browsers_without_scripts(node):
             continue
         match = _REFRESH.match(_value(attributes, "content"))
-        target = match and join(base, match["double"] or match["single"] or (match["bare"] or "").strip())
+        target = match and join(base, match["double"] or match["single"] or match["bare"] or "")
         if match and target and target != url:
             return Refresh(int(match["seconds"] or 0), target)
     return None
@@ -104,6 +108,15 @@ def _canonical(relations: Iterable[Attributes], base: str) -> str | None:
     for attributes in relations:
         if "canonical" in _NAMES_IN_LIST.split(_value(attributes, "rel").lower()):
             return join(base, _value(attributes, "href"))
+    return None
+
+
+def canonical_in_header(values: Iterable[str], url: str) -> str | None:
+    """Return what the Link headers of the page `url` name as its canonical address (RFC 6596), if they do."""
+    for target, parameters in chain.from_iterable(map(_HEADER_LINK.findall, values)):
+        rel = _HEADER_REL.search(parameters)
+        if rel and "canonical" in (rel[1] or rel[2] or "").lower().split():
+            return join(url, target)
     return None
 
 

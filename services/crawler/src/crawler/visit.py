@@ -19,7 +19,8 @@ from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Res
 from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
 from crawler.isolation import IsolatedParser, ParsingFailedError
-from crawler.links import PageLinks
+from crawler.links import PageLinks, canonical_in_header
+from crawler.metadata import language_tag
 from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
@@ -152,6 +153,8 @@ class Visitor:
         except ParsingFailedError as error:
             return Visit(page, Outcome.FAILED, error.reason, fetched.status)
         found = parsed.links
+        if found.canonical is None:
+            found = replace(found, canonical=canonical_in_header(fetched.links, page.url))
         rules = PageRules()
         if options.robots_tags:
             rules = page_rules(self._product, found.robots, fetched.robots_tags)
@@ -172,7 +175,7 @@ class Visitor:
             etag=fetched.etag,
             last_modified=fetched.last_modified,
             description=parsed.description,
-            language=parsed.language,
+            language=parsed.language or language_tag(fetched.language),
             metadata=parsed.metadata,
             html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
             nofollow=tuple(nofollow),
