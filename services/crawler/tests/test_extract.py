@@ -132,6 +132,23 @@ def test_charset_of_the_header_is_obeyed() -> None:
     assert page.title == "я"
 
 
+@pytest.mark.parametrize(
+    ("charset", "query"),
+    [
+        ("shift_jis", "?q=%93%FA%96{&x=1%20%26%238364%3B"),
+        ("euc-jp", "?q=%C6%FC%CB%DC&x=1%20%26%238364%3B"),
+        ("utf-16le", "?q=%E6%97%A5%E6%9C%AC&x=1%20%E2%82%AC"),
+    ],
+)
+def test_query_of_a_link_is_in_the_encoding_of_its_page_and_its_path_is_not(charset: str, query: str) -> None:
+    html = '<a href="/日?q=日本&amp;x=1 &euro;"></a><meta http-equiv=refresh content="0;/r?q=日本&amp;x=1 &euro;">'
+    links = extract(html.encode(charset), f"text/html; charset={charset}", URL).links
+
+    assert links.urls == (f"https://example.com/%E6%97%A5{query}",)
+    assert links.refresh
+    assert links.refresh.target == f"https://example.com/r{query}"
+
+
 def test_plain_text_is_a_document_without_links() -> None:
     page = extract(
         b"Line <a href='/x'>\r\nnext  \n", "Text/Plain; charset=utf-8", "https://example.com/a/read%20me.txt?x=/y"

@@ -13,7 +13,7 @@ from crawler.bounds import VOID, bounded, expands
 from crawler.elements import Elements
 from crawler.links import PageLinks, page_links
 from crawler.metadata import About, about
-from crawler.text_encoding import decode
+from crawler.text_encoding import decoded
 
 MAX_TITLE = 1_000
 _MAX_TITLES = 20  # to look at: each may stand deep in a drawing
@@ -48,7 +48,7 @@ class Extracted:
 
 def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False) -> Extracted:
     """Extract what is kept of an HTML or plain-text page fetched from the canonical `url`."""
-    content = decode(body, content_type)
+    content, encoding = decoded(body, content_type)
     if media_type(content_type) in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         return extracted(name_of(url), text)
@@ -56,7 +56,7 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
         content = _SELF_CLOSED.sub(r"<\1\2></\1>", content)
     page = LexborHTMLParser(bounded(content))
     elements = Elements.of(page)
-    title, links, said = _title(elements), page_links(elements, url), about(elements)
+    title, links, said = _title(elements), page_links(elements, url, encoding), about(elements)
     main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)

@@ -49,15 +49,15 @@ class PageLinks:
     base: str = ""
 
 
-def page_links(elements: Elements, url: str) -> PageLinks:
-    """Collect the links of the page at the canonical `url`, at most 5,000 of them."""
+def page_links(elements: Elements, url: str, encoding: str = "utf-8") -> PageLinks:
+    """Collect the links of the page at the canonical `url`, which is in that encoding; at most 5,000 of them."""
     base = (elements.bases and join(url, _value(elements.bases[0], "href"))) or url
-    links, beyond = _links(elements.linking, url, base)
+    links, beyond = _links(elements.linking, url, base, encoding)
     return PageLinks(
         urls=tuple(links),
         nofollow=frozenset(link for link, is_followed in links.items() if not is_followed),
-        refresh=_refresh(elements, url, base),
-        canonical=_canonical(elements.relations, base),
+        refresh=_refresh(elements, url, base, encoding),
+        canonical=_canonical(elements.relations, base, encoding),
         robots=tuple(
             (name, _value(attributes, "content"))
             for _, attributes in elements.metas
@@ -68,7 +68,7 @@ def page_links(elements: Elements, url: str) -> PageLinks:
     )
 
 
-def _links(linking: Iterable[Attributes], url: str, base: str) -> tuple[dict[str, bool], int]:
+def _links(linking: Iterable[Attributes], url: str, base: str, encoding: str) -> tuple[dict[str, bool], int]:
     """Each link, and whether it may be followed somewhere; and how many addresses are left when there are enough."""
     # Most links of a page differ in their fragment only, and joining is the cost: look at each spelling once.
     hrefs: dict[str, bool] = {}
@@ -79,7 +79,7 @@ def _links(linking: Iterable[Attributes], url: str, base: str) -> tuple[dict[str
         hrefs[href] = is_followed or hrefs.get(href, False)
     links: dict[str, bool] = {}
     for looked_at, (href, is_followed) in enumerate(hrefs.items(), 1):
-        link = join(base, href)
+        link = join(base, href, encoding)
         if link is not None and link != url:
             links[link] = is_followed or links.get(link, False)
             if len(links) == MAX_LINKS:
@@ -87,13 +87,13 @@ def _links(linking: Iterable[Attributes], url: str, base: str) -> tuple[dict[str
     return links, 0
 
 
-def _refresh(elements: Elements, url: str, base: str) -> Refresh | None:
+def _refresh(elements: Elements, url: str, base: str, encoding: str) -> Refresh | None:
     for node, attributes in elements.metas:
         pragma = attributes.get("http-equiv")
         if not pragma or pragma.strip().lower() != "refresh" or _is_for_browsers_without_scripts(node):
             continue
         match = _REFRESH.match(_value(attributes, "content"))
-        target = match and join(base, match["double"] or match["single"] or match["bare"] or "")
+        target = match and join(base, match["double"] or match["single"] or match["bare"] or "", encoding)
         if match and target and target != url:
             return Refresh(int(match["seconds"] or 0), target)
     return None
@@ -104,10 +104,10 @@ def _is_for_browsers_without_scripts(node: LexborNode) -> bool:
     return node.parent is not None and node.parent.tag == "noscript"
 
 
-def _canonical(relations: Iterable[Attributes], base: str) -> str | None:
+def _canonical(relations: Iterable[Attributes], base: str, encoding: str) -> str | None:
     for attributes in relations:
         if "canonical" in _NAMES_IN_LIST.split(_value(attributes, "rel").lower()):
-            return join(base, _value(attributes, "href"))
+            return join(base, _value(attributes, "href"), encoding)
     return None
 
 

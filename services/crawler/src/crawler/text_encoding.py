@@ -27,8 +27,13 @@ def decode(body: bytes, content_type: str) -> str:
 
     Never fails: what can't be decoded becomes U+FFFD, and so does NUL.
     """
+    return decoded(body, content_type)[0]
+
+
+def decoded(body: bytes, content_type: str) -> tuple[str, str]:
+    """Return what `decode` does, and the name of the encoding, as the standard has it, in lower case."""
     body, encoding = _encoding(body, content_type)
-    return _decoded(body, encoding).replace("\0", "\ufffd")
+    return _decoded(body, encoding).replace("\0", "\ufffd"), encoding
 
 
 def encoding_name(body: bytes, content_type: str) -> str:

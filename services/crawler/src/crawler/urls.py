@@ -6,6 +6,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import ada_url
 
+from crawler.query_encoding import with_query_in
+
 MAX_LENGTH = 2048
 _SHORT = 300  # together; of these, many can be remembered
 _USERINFO = re.compile(r"//[^/?#\\]*@")
@@ -37,8 +39,13 @@ def canonical(url: str) -> str | None:
         return None
 
 
-def join(base: str, href: str) -> str | None:
-    """Return the canonical URL of a link found on the page `base`, or None when it leads to no other page."""
+def join(base: str, href: str, encoding: str = "utf-8") -> str | None:
+    """Return the canonical URL of a link found on the page `base`, or None when it leads to no other page.
+
+    `encoding` is that of the page: it decides how the query of the link is spelled.
+    """
+    if encoding != "utf-8" and "?" in href and not href.isascii():
+        href = with_query_in(encoding, href)
     if href.startswith(_NOT_FETCHED):
         return None
     if len(base) + len(href) <= _SHORT and ":" not in href and (href[:1].isalnum() or href.startswith(("/", "."))):
