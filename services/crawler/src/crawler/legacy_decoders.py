@@ -113,7 +113,7 @@ def _of_nec(pair: bytes) -> str:
     row, cell = divmod(pair[0] - 0xA1, 2), pair[1] - 0xA1
     lead = row[0] + (0x81 if row[0] < 31 else 0xC1)
     trail = cell + (0x9F if row[1] else 0x40 + (cell >= 63))
-    character = bytes((lead, trail)).decode("cp932", "replace")
+    character = codecs.decode(bytes((lead, trail)), "cp932", "replace")
     return "" if "\ufffd" in character else character
 
 
@@ -123,7 +123,7 @@ def _big5(pointer: int) -> bytes:
     return bytes((lead + 0x81, trail + (0x40 if trail < 0x3F else 0x62)))
 
 
-_OF_HONG_KONG = {
+_OF_HONG_KONG: dict[bytes, str] = {
     _big5(int(first) + place): character
     for first, characters in _HONG_KONG
     for place, character in enumerate(characters)

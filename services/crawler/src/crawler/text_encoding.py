@@ -11,10 +11,12 @@ from functools import cache
 import webencodings
 
 from crawler.legacy_decoders import LEGACY, decode_legacy
-from crawler.meta_charset import declared_label
+from crawler.meta_charset import declared_label, label_in_xml
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be"))
-_CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)|'([^']*)|([^\s\"';]+))", re.IGNORECASE)
+# The parameters of a MIME type, as https://mimesniff.spec.whatwg.org/#parsing-a-mime-type reads them.
+_PARAMETER = re.compile(r";[ \t\n\r]*([^;=]*)(?:=(?:\"((?:[^\"\\]|\\.)*)[^;]*|([^;]*)))?", re.DOTALL)
+_DECLARES_NOTHING = ("text/plain", "text/markdown")
 _WINDOWS = re.compile(r"windows-\d+")
 _C1_CONTROLS = range(0x80, 0xA0)
 _KOI8_U = str.maketrans("╝╬", "ўЎ")
@@ -44,12 +46,25 @@ def _encoding(body: bytes, content_type: str) -> tuple[bytes, str]:
     for bom, name in _BOMS:
         if body.startswith(bom):
             return body[len(bom) :], name
-    header = _CHARSET.search(content_type)
-    label = next(filter(None, header.groups()), "") if header else ""
-    encoding = webencodings.lookup(label) or webencodings.lookup(declared_label(body))
+    encoding = webencodings.lookup(_charset(content_type)) or webencodings.lookup(_declared(body, content_type))
     if encoding is not None:
         return body, encoding.name
     return body, "utf-8" if _is_utf_8(body) else "windows-1252"
+
+
+def _charset(content_type: str) -> str:
+    """The first parameter of that name, in quotes or not; what else stands in quotes is none."""
+    for name, quoted, bare in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return str(quoted or bare)
+    return ""
+
+
+def _declared(body: bytes, content_type: str) -> str:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in _DECLARES_NOTHING:
+        return ""
+    return label_in_xml(body) if kind.endswith("xml") else declared_label(body)
 
 
 def _is_utf_8(body: bytes) -> bool:
