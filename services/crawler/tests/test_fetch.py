@@ -125,6 +125,15 @@ async def test_redirect_to_nowhere_fails(location: str) -> None:
         assert await fetcher.fetch(url) == Failed("bad_redirect", 302)
 
 
+@pytest.mark.parametrize(
+    ("location", "target"), [(b"/\xc3\xa9?\xc3\xa9", "%C3%A9?%C3%A9"), (b"/\xe9?\xff&\xc3\xa9", "%E9?%FF&%C3%A9")]
+)
+async def test_redirect_to_an_address_that_is_no_ascii_is_followed_byte_by_byte(location: bytes, target: str) -> None:
+    answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+    async with answering(answer) as url, fetching() as fetcher:
+        assert await fetcher.fetch(url) == Redirected(302, url + target)
+
+
 async def test_redirect_of_a_page_to_itself_fails() -> None:
     async with (
         answering(head("Location: /#again", "Content-Length: 0", status="302 Found")) as url,

@@ -1,5 +1,6 @@
 """Fetching one URL: whatever a server does ends as one of four results, within bounds of time and size."""
 
+import re
 import socket
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", 
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")  # what stands for a byte of a header that is no UTF-8
 _CHUNK = 64 * 1024
 _SNIFFED = 1024  # bytes that tell whether a body of no declared type is text
 _DNS_CACHE_SECONDS = 60
@@ -193,7 +195,7 @@ def refusal(
     """Return what a response is by its head alone, or None when its body is wanted."""
     status = response.status
     if status in _REDIRECTS:
-        target = join(url, response.headers.get("Location", "#"))
+        target = join(url, _NO_UTF_8.sub(_percent_encoded, response.headers.get("Location", "#")))
         if target is None:
             return Failed("bad_redirect", status)
         return Failed("redirect_loop", status) if target == url else Redirected(status, target)
@@ -205,6 +207,10 @@ def refusal(
     if not any_type and content_type not in DOCUMENT_TYPES:
         return Skipped("content_type", status)
     return None
+
+
+def _percent_encoded(byte: re.Match[str]) -> str:
+    return f"%{ord(byte[0]) - 0xDC00:02X}"
 
 
 def failure(error: Exception) -> Failed:  # noqa: PLR0911  # one line for each thing that goes wrong
