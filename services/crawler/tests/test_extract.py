@@ -201,6 +201,16 @@ def test_markdown_keeps_what_stands_in_forms_and_headers() -> None:
     assert markdown("<form><h1>Head</h1><p>one</p></form>") == "# Head\n\none\n"
 
 
+def test_image_in_markdown_is_its_address_and_never_its_data() -> None:
+    data = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    page = markdown(
+        f'<p><img src="{data}" alt="one"> <img src="{data}" srcset="{data}, 2.png 2x" alt="two"> '
+        '<img srcset="3,small.png 100w, 3.png 200w" alt="three"></p>'
+    )
+
+    assert page == "one ![two](https://example.com/docs/2.png) ![three](https://example.com/docs/3.png)\n"
+
+
 @pytest.mark.parametrize(
     ("html", "language"),
     [

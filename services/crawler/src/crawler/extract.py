@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from html_to_markdown import ConversionError, ConversionOptions, PreprocessingOptions, convert
+from html_to_markdown import ConversionError, ConversionOptions, InlineDataMedia, PreprocessingOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import VOID, bounded, expands
@@ -79,7 +79,12 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
     """
     if expands(html):
         return otherwise
-    options = ConversionOptions(extract_metadata=False, base_url=url, preprocessing=_AS_IT_IS)
+    options = ConversionOptions(
+        extract_metadata=False,
+        base_url=url,
+        preprocessing=_AS_IT_IS,
+        inline_data_media=InlineDataMedia.ALT_TEXT_ONLY,  # the data of a picture is no text
+    )
     try:
         markdown = convert(html, options).content
     except ConversionError:
