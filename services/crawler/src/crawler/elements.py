@@ -70,17 +70,19 @@ class Elements:
                 found.has_main = True
         return found
 
-    def main(self) -> LexborNode | None:
-        """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
+    def name_languages(self) -> None:
+        """Write the language of each code block where a converter looks for it."""
         for block in self.code_blocks:
             _name_language(block)
+
+    def main(self) -> LexborNode | None:
+        """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
         for node in (*self.not_content, *self.titles):
             node.decompose()
         return self.page.css_first(_MAIN) if self.has_main else None
 
 
 def _name_language(block: LexborNode) -> None:
-    """Write the language of a code block where a converter looks for it."""
     node = block.css_first("code") or block
     for _ in range(_WITHIN):
         attributes = node.attributes

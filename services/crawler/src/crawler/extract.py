@@ -57,6 +57,8 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
     page = LexborHTMLParser(bounded(content))
     elements = Elements.of(page)
     title, links, said = _title(elements), page_links(elements, url, encoding), about(elements)
+    if keep_main:
+        elements.name_languages()
     main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)
