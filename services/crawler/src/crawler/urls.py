@@ -16,14 +16,27 @@ _SECRET = re.compile(
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
     re.IGNORECASE,
 )
-# Parameters that say where a visitor came from, and change nothing of the page; they and any `utm_…`.
+# Parameters that say where a visitor came from, and change nothing of the page; they and those that begin like these.
+_TRACKING_PREFIXES = ("utm_", "mtm_", "hsa_")  # Google Analytics, Matomo, HubSpot
 TRACKING = frozenset(
-    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "_ga", "_gl"),  # Google
+    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "gad_source", "gad_campaignid", "_ga", "_gl"),  # Google
 ).union(
-    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id", "epik", "rdt_cid"),  # social networks
+    (
+        "fbclid",
+        "igsh",
+        "igshid",
+        "msclkid",
+        "twclid",
+        "ttclid",
+        "li_fat_id",
+        "epik",
+        "rdt_cid",
+        "sccid",
+    ),  # social networks
     ("yclid", "ysclid", "_openstat"),  # Yandex
     ("mc_cid", "mc_eid", "mkt_tok", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "vero_id", "oly_anon_id"),  # mail
-    ("oly_enc_id", "wickedid"),
+    ("oly_enc_id", "wickedid", "_kx"),
+    ("s_kwcid", "ef_id", "dicbo"),  # Adobe, Outbrain
 )
 _NOT_FETCHED = ("#", "javascript:", "mailto:", "data:", "tel:")
 
@@ -77,7 +90,7 @@ def without_tracking(url: str) -> str:
 
 
 def _is_tracking(name: str) -> bool:
-    return name in TRACKING or name.startswith("utm_")
+    return name in TRACKING or name.startswith(_TRACKING_PREFIXES)
 
 
 def origin(url: str) -> str:
