@@ -192,6 +192,25 @@ async def test_body_of_no_declared_type_is_kept_if_it_is_text() -> None:
         assert await fetcher.fetch(binary) == Skipped("content_type", 200)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "is_kept"),
+    [
+        ("text/plain", b"\x7fELF\0", False),
+        ("text/plain; charset=ISO-8859-1", b"\x7fELF\0", False),
+        ("text/plain; charset=utf-16le", b"a\0b\0", True),
+        ("text/plain", b"\xff\xfea\0b\0", True),
+        ("text/plain", b"%PDF-1.7\0", True),
+        ("text/plain", b"a" * 1024 + b"\0", True),
+        ("text/html", b"a\0", True),
+    ],
+)
+async def test_binary_file_that_a_server_calls_text_is_no_document(
+    content_type: str, body: bytes, is_kept: bool
+) -> None:
+    async with answering(head(f"Content-Type: {content_type}"), body) as url, fetching() as fetcher:
+        assert isinstance(await fetcher.fetch(url), Fetched) is is_kept
+
+
 async def test_first_bytes_take_any_type_and_cut_the_body() -> None:
     async with (
         answering(head("Content-Type: image/png", "Content-Length: 4000"), b"x" * 4000) as url,

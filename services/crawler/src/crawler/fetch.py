@@ -24,7 +24,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
 _NO_UTF_8 = re.compile("[\udc80-\udcff]")  # what stands for a byte of a header that is no UTF-8
 _CHUNK = 64 * 1024
-_SNIFFED = 1024  # bytes that tell whether a body of no declared type is text
+_SNIFFED = 1024  # bytes that tell whether a body is text
+# What servers say of files that they don't know: https://mimesniff.spec.whatwg.org/#interpreting-the-resource-metadata
+_OFTEN_WRONG = frozenset(("", "text/plain", "text/plain; charset=iso-8859-1", "text/plain; charset=utf-8"))
+_KNOWN_BY_THEIR_START = (b"%PDF-", b"\xff\xfe", b"\xfe\xff")  # UTF-16 holds NUL, too
 _DNS_CACHE_SECONDS = 60
 
 
@@ -173,13 +176,12 @@ class Fetcher:
             del body[limit:]
         elif decoder.is_truncated:
             return Failed("truncated", response.status, retry=True)
-        content_type = _header(response, "Content-Type")
-        is_unnamed = content_type is None and first_bytes is None
-        if is_unnamed and b"\0" in body[:_SNIFFED] and not body.startswith(b"%PDF-"):
+        content_type = _header(response, "Content-Type") or ""
+        if first_bytes is None and content_type.lower() in _OFTEN_WRONG and _is_binary(body):
             return Skipped("content_type", response.status)
         return Fetched(
             response.status,
-            content_type or "",
+            content_type,
             bytes(body),
             etag=_header(response, "ETag"),
             last_modified=_header(response, "Last-Modified"),
@@ -248,6 +250,10 @@ def retry_after(value: str, now: datetime) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _is_binary(body: bytearray) -> bool:
+    return b"\0" in body[:_SNIFFED] and not body.startswith(_KNOWN_BY_THEIR_START)
 
 
 def _header(response: aiohttp.ClientResponse, name: str) -> str | None:

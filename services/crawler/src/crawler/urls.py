@@ -21,18 +21,8 @@ _TRACKING_PREFIXES = ("utm_", "mtm_", "hsa_")  # Google Analytics, Matomo, HubSp
 TRACKING = frozenset(
     ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "gad_source", "gad_campaignid", "_ga", "_gl"),  # Google
 ).union(
-    (
-        "fbclid",
-        "igsh",
-        "igshid",
-        "msclkid",
-        "twclid",
-        "ttclid",
-        "li_fat_id",
-        "epik",
-        "rdt_cid",
-        "sccid",
-    ),  # social networks
+    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id"),  # social networks
+    ("epik", "rdt_cid", "sccid"),
     ("yclid", "ysclid", "_openstat"),  # Yandex
     ("mc_cid", "mc_eid", "mkt_tok", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "vero_id", "oly_anon_id"),  # mail
     ("oly_enc_id", "wickedid", "_kx"),
