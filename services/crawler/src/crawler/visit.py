@@ -5,6 +5,7 @@ import random
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
 from time import monotonic
@@ -157,7 +158,7 @@ class Visitor:
             found = replace(found, canonical=canonical_in_header(fetched.links, page.url))
         rules = PageRules()
         if options.robots_tags:
-            rules = page_rules(self._product, found.robots, fetched.robots_tags)
+            rules = page_rules(self._product, found.robots, fetched.robots_tags, datetime.now(UTC))
         if (target := elsewhere(page, found)) is not None:
             reason, url = target
             return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)
