@@ -100,6 +100,15 @@ def test_base_element_moves_relative_links(base: str, link: str) -> None:
     assert extracted(f'<base target=x><base href="{base}"><base href="/second/"><a href="a">').links.urls == (link,)
 
 
+@pytest.mark.parametrize(
+    "base", ["ftp://other.example/", "mailto:a@b.example", "about:blank", "blob:https://example.com/1"]
+)
+def test_page_with_a_base_that_is_no_page_has_absolute_links_only(base: str) -> None:
+    page = extracted(f'<base href="{base}"><a href="a"></a><a href="/b"></a><a href="http://other.example/"></a>')
+
+    assert page.links.urls == ("http://other.example/",)
+
+
 def test_fragment_on_a_page_with_another_base_leads_to_that_base() -> None:
     assert extracted('<base href="/other"><a href="#part">').links.urls == ("https://example.com/other",)
 

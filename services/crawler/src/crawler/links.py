@@ -8,7 +8,7 @@ from itertools import chain
 from selectolax.lexbor import LexborNode
 
 from crawler.elements import Attributes, Elements
-from crawler.urls import join
+from crawler.urls import base_url, join
 
 MAX_LINKS = 5_000
 _NAMES_IN_LIST = re.compile(r"[ \t\n\f\r,]+")  # with commas, too, as search engines take rel=nofollow
@@ -51,7 +51,7 @@ class PageLinks:
 
 def page_links(elements: Elements, url: str, encoding: str = "utf-8") -> PageLinks:
     """Collect the links of the page at the canonical `url`, which is in that encoding; at most 5,000 of them."""
-    base = (elements.bases and join(url, _value(elements.bases[0], "href"))) or url
+    base = base_url(url, _value(elements.bases[0], "href")) if elements.bases else url
     links, beyond = _links(elements.linking, url, base, encoding)
     return PageLinks(
         urls=tuple(links),

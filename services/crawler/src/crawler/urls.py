@@ -67,6 +67,15 @@ def _joined(base: str, href: str) -> str | None:
 _joined_before = lru_cache(maxsize=20_000)(_joined)
 
 
+def base_url(url: str, href: str) -> str:
+    """Return what the addresses on the page `url` are relative to, whose <base> names `href`; it may be no http URL."""
+    try:
+        base = ada_url.join_url(url, href)
+    except ValueError:
+        return url
+    return url if base.startswith(("data:", "javascript:")) else _without_secrets(base) or base
+
+
 def without_tracking(url: str) -> str:
     """Return a canonical URL without the parameters of `TRACKING`; the others keep their order and spelling."""
     address, mark, query = url.partition("?")
