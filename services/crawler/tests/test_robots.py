@@ -198,7 +198,7 @@ async def test_oversized_robots_txt_is_cut_at_a_line() -> None:
 
     assert isinstance(result, RobotsResult)
     assert result.body is not None
-    assert MAX_BYTES - len(line) < len(result.body) <= MAX_BYTES
+    assert 500 * 1024 - len(line) < len(result.body) <= 500 * 1024  # RFC 9309, 2.5: no less
     assert result.body.endswith(line.decode())
 
 

@@ -84,6 +84,9 @@ def test_charset_of_the_header_is_read_as_browsers_do(content_type: str, name: s
         (b'<meta charset=bogus http-equiv=content-type content="charset=koi8-r">', "text/html", "utf-8"),
         (b'<meta http-equiv=content-type content="charset=bogus; charset=koi8-r">', "text/html", "utf-8"),
         (b"<meta charset=bogus><meta charset=koi8-r>", "text/html", "koi8-r"),
+        (b"<meta charset=x-user-defined>", "text/html", "windows-1252"),
+        (b"<script>".ljust(990) + b"<meta charset=koi8-r></script>", "text/html", "koi8-r"),
+        (b"<script>".ljust(1010) + b"<meta charset=koi8-r></script>", "text/html", "utf-8"),
     ],
 )
 def test_page_declares_its_encoding_in_one_place(body: bytes, content_type: str, name: str) -> None:
