@@ -179,6 +179,15 @@ async def test_canonical_address_in_the_header_counts_where_the_page_names_none(
     assert contradicted.document
 
 
+@pytest.mark.parametrize(("header", "reason"), [("0; url=/there", "meta_refresh"), ("9; url=/there", None), ("", None)])
+async def test_refresh_in_the_header_is_one_in_the_page(deps: Deps, header: str, reason: str | None) -> None:
+    visit = await visited(deps, html("", Refresh=header))
+
+    assert isinstance(visit, Visit)
+    assert visit.reason == reason
+    assert (visit.redirect_to or "").endswith("/there" if reason else "")
+
+
 @pytest.mark.parametrize(("text", "language"), [("<p>", "nl"), ("<html lang=en><p>", "en")])
 async def test_language_in_the_header_counts_where_the_page_names_none(deps: Deps, text: str, language: str) -> None:
     visit = await visited(deps, html(text, Content_Language="nl"))

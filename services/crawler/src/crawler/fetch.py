@@ -46,6 +46,7 @@ class Fetched:
     robots_tags: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     language: str = ""
+    refresh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ class Fetcher:
             robots_tags=tuple(response.headers.getall("X-Robots-Tag", ())),
             links=tuple(response.headers.getall("Link", ())),
             language=response.headers.get("Content-Language", ""),
+            refresh=response.headers.get("Refresh", ""),
         )
 
 

@@ -92,11 +92,16 @@ def _refresh(elements: Elements, url: str, base: str, encoding: str) -> Refresh 
         pragma = attributes.get("http-equiv")
         if not pragma or pragma.strip().lower() != "refresh" or _is_for_browsers_without_scripts(node):
             continue
-        match = _REFRESH.match(_value(attributes, "content"))
-        target = match and join(base, match["double"] or match["single"] or match["bare"] or "", encoding)
-        if match and target and target != url:
-            return Refresh(int(match["seconds"] or 0), target)
+        if refresh := refresh_of(_value(attributes, "content"), url, base, encoding):
+            return refresh
     return None
+
+
+def refresh_of(content: str, url: str, base: str, encoding: str = "utf-8") -> Refresh | None:
+    """Return where a refresh in a page or in its header leads, if it leads to another page."""
+    match = _REFRESH.match(content)
+    target = match and join(base, match["double"] or match["single"] or match["bare"] or "", encoding)
+    return Refresh(int(match["seconds"] or 0), target) if match and target and target != url else None
 
 
 def _is_for_browsers_without_scripts(node: LexborNode) -> bool:

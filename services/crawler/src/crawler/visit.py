@@ -20,7 +20,7 @@ from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Res
 from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
 from crawler.isolation import IsolatedParser, ParsingFailedError
-from crawler.links import PageLinks, canonical_in_header
+from crawler.links import PageLinks, canonical_in_header, refresh_of
 from crawler.metadata import language_tag
 from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
@@ -154,8 +154,11 @@ class Visitor:
         except ParsingFailedError as error:
             return Visit(page, Outcome.FAILED, error.reason, fetched.status)
         found = parsed.links
-        if found.canonical is None:
-            found = replace(found, canonical=canonical_in_header(fetched.links, page.url))
+        found = replace(
+            found,
+            canonical=found.canonical or canonical_in_header(fetched.links, page.url),
+            refresh=found.refresh or refresh_of(fetched.refresh, page.url, page.url),
+        )
         rules = PageRules()
         if options.robots_tags:
             rules = page_rules(self._product, found.robots, fetched.robots_tags, datetime.now(UTC))
