@@ -12,7 +12,7 @@ from aiohttp import web
 from crawler import origins, retry, visit
 from crawler import politeness as politeness_module
 from crawler.deps import Deps
-from crawler.frontier import Postponed, QueuedPage, Visit
+from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
 from crawler.politeness import OriginUnreachableError
 from crawler.visit import Visitor
@@ -220,6 +220,23 @@ async def test_lanes_that_are_being_served_stop_when_their_origin_asks_to_wait(d
     assert 1 <= len(site.arrivals) - site.requests["/robots.txt"] <= 4
 
 
+async def test_lane_that_waits_for_its_turn_hears_that_its_origin_asks_to_wait(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: robots("Crawl-delay: 4"), "/a": page, "/b": page}) as site:
+        first, second = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            await visitor.visit(first)
+            waiting = asyncio.create_task(visitor.visit(second))
+            async with asyncio.timeout(60):
+                while not await deps.pool.fetchval("SELECT next_fetch_at > now() + interval '4 seconds' FROM origins"):
+                    await asyncio.sleep(0.01)  # a table can't be awaited
+            async with deps.pool.acquire() as connection:
+                await origins.hold_origin(connection, site.url, at_least=100, at_most=100, counts_at_once=True)
+            visit_ = await waiting
+
+    assert visit_ is None
+    assert site.requests["/b"] == 0
+
+
 @pytest.mark.parametrize("asked_by", ["robots.txt", "operator"])
 async def test_requests_to_an_origin_with_a_delay_are_spaced_over_all_processes(deps: Deps, asked_by: str) -> None:
     delay = 0.3
@@ -262,6 +279,53 @@ async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeyp
     assert early == []
     assert pages[1].page_id in {page.page_id for page in later}
     assert {page.attempts for page in later} == {0}
+
+
+async def spaced_lanes(deps: Deps, *delays: float | None) -> list[Lane]:
+    """A lane of a job with each of these delays, all at an origin that wants ten seconds between two requests."""
+    spaced = crawler_deps(deps.pool, host_delay=10.0)
+    for delay in delays:
+        await start(spaced, "http://site.test/", delay=delay)
+    lanes = {page.lane.options.delay: page.lane for page in await SimulatedWorker(spaced).claim()}
+    return [lanes[delay] for delay in delays]
+
+
+async def reserved(pool: Pool, lane: Lane, *, within: float = 100.0, idle: float = 100.0) -> float | None:
+    """Reserve a turn; the second of it."""
+    async with pool.acquire() as connection, connection.transaction():
+        wait = await origins.reserve_turn(connection, lane, is_spaced=True, within=within, idle=idle)
+        now: float = await connection.fetchval("SELECT extract(epoch FROM now())::float8")
+    return None if wait is None else now + wait
+
+
+async def test_job_with_a_delay_keeps_it_and_that_of_the_origin(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first, *times = [await reserved(deps.pool, lane) for lane in (slow, fast, slow, slow, fast)]
+
+    assert first is not None
+    assert [round(time - first, 3) for time in times if time] == [10, 20, 34, 44]
+
+
+async def test_job_whose_origin_is_busy_does_not_lose_its_own_turn(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first = await reserved(deps.pool, fast)
+    too_far = await reserved(deps.pool, slow, within=9.0)
+    then = await reserved(deps.pool, slow)
+
+    assert too_far is None
+    assert first
+    assert then == pytest.approx(first + 10)
+
+
+async def test_origin_is_not_left_idle_for_a_job_with_a_longer_delay(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first = await reserved(deps.pool, slow)
+    too_idle = await reserved(deps.pool, slow, idle=3.0)
+    other = await reserved(deps.pool, fast)
+
+    assert too_idle is None
+    assert first
+    assert other == pytest.approx(first + 10)
 
 
 def busy(status: int = 503) -> web.Response:

@@ -17,6 +17,8 @@ from crawler.robots import Robots, RobotsResult, fetch_robots
 COPY_SECONDS = 60.0
 # A lane waits this long for its turn at an origin with a delay; beyond, it gives its slot back.
 TURN_SECONDS = 5.0
+# An origin with a delay is left idle so long for a job whose own delay is not over; beyond, others are served first.
+IDLE_SECONDS = 1.0
 # How long all processes trust what a robots.txt says.
 KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
@@ -110,21 +112,20 @@ class Politeness:
         held = max(self._held.get(lane.origin, 0.0), self._resting.get((lane.origin, lane.slot), 0.0))
         if held > monotonic():
             return False
-        waits: list[float | None] = [0.0]
-        if lane.options.delay or self._host_delay or robots.crawl_delay:
-            async with self._pool.acquire() as connection:
-                if delay := lane.options.delay:
-                    waits.append(
-                        await origins.reserve_job_fetch(
-                            connection, lane.job_id, lane.origin, delay=delay, within=TURN_SECONDS
-                        )
-                    )
-                if None not in waits and (self._host_delay or robots.crawl_delay):
-                    waits.append(await origins.reserve_fetch(connection, lane.origin, within=TURN_SECONDS))
-        if None in waits:
+        is_spaced = bool(self._host_delay or robots.crawl_delay)
+        if not (is_spaced or lane.options.delay):
+            return True
+        async with self._pool.acquire() as connection, connection.transaction():
+            asked = monotonic()
+            wait = await origins.reserve_turn(
+                connection, lane, is_spaced=is_spaced, within=TURN_SECONDS, idle=IDLE_SECONDS
+            )
+        if wait is None:
             return False
-        await asyncio.sleep(max(wait or 0.0 for wait in waits))  # the reserved time itself is what is waited for
-        return True
+        # The reserved time itself is what is waited for; the commit may have taken some of it.
+        await asyncio.sleep(wait - (monotonic() - asked))
+        async with self._pool.acquire() as connection:
+            return not await origins.is_held(connection, lane.origin)  # it may have said meanwhile that it is too busy
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
         """Learn from an answer, and from how long it took, whether the origin needs a rest."""
