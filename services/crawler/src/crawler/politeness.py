@@ -18,7 +18,9 @@ COPY_SECONDS = 60.0
 # A lane waits this long for its turn at an origin with a delay; beyond, it gives its slot back.
 TURN_SECONDS = 5.0
 # An origin with a delay is left idle so long for a job whose own delay is not over; beyond, others are served first.
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 0.5
+# So long before its turn, a lane looks whether the origin has become too busy; a look takes time, too.
+LOOK_SECONDS = 0.1
 # How long all processes trust what a robots.txt says.
 KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
@@ -122,10 +124,12 @@ class Politeness:
             )
         if wait is None:
             return False
-        # The reserved time itself is what is waited for; the commit may have taken some of it.
-        await asyncio.sleep(wait - (monotonic() - asked))
+        await asyncio.sleep(asked + wait - LOOK_SECONDS - monotonic())
         async with self._pool.acquire() as connection:
-            return not await origins.is_held(connection, lane.origin)  # it may have said meanwhile that it is too busy
+            if await origins.is_held(connection, lane.origin):
+                return False
+        await asyncio.sleep(asked + wait - monotonic())  # the reserved time itself is what is waited for
+        return True
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
         """Learn from an answer, and from how long it took, whether the origin needs a rest."""
