@@ -18,6 +18,7 @@ from crawler.politeness import OriginUnreachableError
 from crawler.visit import Visitor
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import SimulatedWorker, crawler_deps, start
+from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 from watched_site import done, page, serving, visiting, working
@@ -284,10 +285,8 @@ async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeyp
 async def spaced_lanes(deps: Deps, *delays: float | None) -> list[Lane]:
     """A lane of a job with each of these delays, all at an origin that wants ten seconds between two requests."""
     spaced = crawler_deps(deps.pool, host_delay=10.0)
-    for delay in delays:
-        await start(spaced, "http://site.test/", delay=delay)
-    lanes = {page.lane.options.delay: page.lane for page in await SimulatedWorker(spaced).claim()}
-    return [lanes[delay] for delay in delays]
+    jobs = [(await start(spaced, "http://site.test/", delay=delay), delay) for delay in delays]
+    return [Lane(job_id, "http://site.test", 0, 1, CrawlOptions(delay=delay)) for job_id, delay in jobs]
 
 
 async def reserved(pool: Pool, lane: Lane, *, within: float = 100.0, idle: float = 100.0) -> float | None:
