@@ -138,6 +138,18 @@ async def test_page_is_given_up_when_its_robots_txt_is_never_to_be_had(deps: Dep
     assert site.requests == Counter({"/robots.txt": 3})
 
 
+async def test_page_whose_robots_txt_is_unreadable_says_that_it_is_about_robots_txt(deps: Deps) -> None:
+    unreadable = web.Response(text="User-agent: *", headers={"Content-Encoding": "gzip"})
+    async with serving({"/robots.txt": lambda: unreadable, "/a": page}) as site:
+        [asking] = await claimed(deps, f"{site.url}/a")
+        async with visiting(deps.pool) as visitor:
+            visit_ = await visitor.visit(asking)
+
+    assert isinstance(visit_, Visit)
+    assert (visit_.outcome, visit_.reason) == (Outcome.FAILED, "robots_encoding")
+    assert site.requests["/a"] == 0
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_page_that_fails_for_now_is_tried_again_and_given_up_with_its_reason(deps: Deps) -> None:
     answers = iter([500, 200])

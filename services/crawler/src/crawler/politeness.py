@@ -29,6 +29,8 @@ ORIGINS_REMEMBERED = 10_000
 # An origin that says again and again that it is too busy is left alone for 1, 2, 4 … seconds, at most so many.
 MAX_BACK_OFF = 60.0
 _TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# What no retry mends, and all pages of a host have in common.
+_OF_HOSTS = frozenset({"private_address", "dns", "tls"})
 # After a page that took longer, its slot rests as long as the page took, at most so many seconds.
 SLOW_SECONDS = 1.0
 MAX_REST_SECONDS = 30.0
@@ -102,8 +104,8 @@ class Politeness:
         if _is_too_busy(failed):
             await self._hold(origin, failed)
         seconds = max(UNREACHABLE_SECONDS, failed.retry_after or 0.0)
-        # What no retry mends, such as a private address, is not about robots.txt.
-        reason = f"robots_{failed.reason}" if failed.retry else failed.reason
+        is_about_host = failed.reason in _OF_HOSTS and not failed.retry
+        reason = failed.reason if is_about_host else f"robots_{failed.reason}"
         # A page that comes back earlier would spend its attempts on this one answer.
         unreachable = Failed(reason, retry=failed.retry, retry_after=seconds)
         self._unreachable[origin] = (monotonic() + seconds, unreachable)
