@@ -21,6 +21,8 @@ TURN_SECONDS = 5.0
 IDLE_SECONDS = 0.5
 # So long before its turn, a lane looks whether the origin has become too busy; a look takes time, too.
 LOOK_SECONDS = 0.1
+# What is later than this, on a busy machine, waits for another turn; once, for the machine may stay busy.
+LATE_SECONDS = 0.05
 # How long all processes trust what a robots.txt says.
 KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
@@ -119,19 +121,26 @@ class Politeness:
         is_spaced = bool(self._host_delay or robots.crawl_delay)
         if not (is_spaced or lane.options.delay):
             return True
+        late = await self._waited(lane, is_spaced=is_spaced)
+        if late is not None and late > LATE_SECONDS:
+            late = await self._waited(lane, is_spaced=is_spaced)  # it would come too near to the next one
+        return late is not None
+
+    async def _waited(self, lane: Lane, *, is_spaced: bool) -> float | None:
+        """Reserve a lane's next request and wait until then; returns how late it is, None if it can't be."""
         async with self._pool.acquire() as connection, connection.transaction():
             asked = monotonic()
             wait = await origins.reserve_turn(
                 connection, lane, is_spaced=is_spaced, within=TURN_SECONDS, idle=IDLE_SECONDS
             )
         if wait is None:
-            return False
+            return None
         await asyncio.sleep(asked + wait - LOOK_SECONDS - monotonic())
         async with self._pool.acquire() as connection:
             if await origins.is_held(connection, lane.origin):
-                return False
+                return None
         await asyncio.sleep(asked + wait - monotonic())  # the reserved time itself is what is waited for
-        return True
+        return monotonic() - asked - wait
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
         """Learn from an answer, and from how long it took, whether the origin needs a rest."""
