@@ -21,8 +21,10 @@ TURN_SECONDS = 5.0
 IDLE_SECONDS = 0.5
 # So long before its turn, a lane looks whether the origin has become too busy; a look takes time, too.
 LOOK_SECONDS = 0.1
-# What is later than this, on a busy machine, waits for another turn; once, for the machine may stay busy.
+# What is later than this, and than this part of the delay, on a busy machine, waits for another turn; once, for the
+# machine may stay busy.
 LATE_SECONDS = 0.05
+LATE_PART = 0.1
 # How long all processes trust what a robots.txt says.
 KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
@@ -118,11 +120,12 @@ class Politeness:
         held = max(self._held.get(lane.origin, 0.0), self._resting.get((lane.origin, lane.slot), 0.0))
         if held > monotonic():
             return False
-        is_spaced = bool(self._host_delay or robots.crawl_delay)
-        if not (is_spaced or lane.options.delay):
+        host_delay, job_delay = max(self._host_delay, robots.crawl_delay or 0.0), lane.options.delay or 0.0
+        if not (host_delay or job_delay):
             return True
+        is_spaced = host_delay > 0
         late = await self._waited(lane, is_spaced=is_spaced)
-        if late is not None and late > LATE_SECONDS:
+        if late is not None and late > max(LATE_SECONDS, LATE_PART * max(host_delay, job_delay)):
             late = await self._waited(lane, is_spaced=is_spaced)  # it would come too near to the next one
         return late is not None
 
