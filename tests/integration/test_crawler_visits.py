@@ -167,6 +167,36 @@ async def test_canonical_address_is_a_hint_unless_the_job_wants_it_obeyed(deps: 
     assert visit.document
 
 
+async def test_canonical_address_in_the_header_counts_where_the_page_names_none(deps: Deps) -> None:
+    header = '</there>; rel="canonical"'
+    visit = await visited(deps, html("", Link=header), canonical=True)
+    contradicted = await visited(deps, html('<link rel="canonical" href="/page">', Link=header), canonical=True)
+
+    assert isinstance(visit, Visit)
+    assert visit.reason == "canonical"
+    assert (visit.redirect_to or "").endswith("/there")
+    assert isinstance(contradicted, Visit)
+    assert contradicted.document
+
+
+@pytest.mark.parametrize(("header", "reason"), [("0; url=/there", "meta_refresh"), ("9; url=/there", None), ("", None)])
+async def test_refresh_in_the_header_is_one_in_the_page(deps: Deps, header: str, reason: str | None) -> None:
+    visit = await visited(deps, html("", Refresh=header))
+
+    assert isinstance(visit, Visit)
+    assert visit.reason == reason
+    assert (visit.redirect_to or "").endswith("/there" if reason else "")
+
+
+@pytest.mark.parametrize(("text", "language"), [("<p>", "nl"), ("<html lang=en><p>", "en")])
+async def test_language_in_the_header_counts_where_the_page_names_none(deps: Deps, text: str, language: str) -> None:
+    visit = await visited(deps, html(text, Content_Language="nl"))
+
+    assert isinstance(visit, Visit)
+    assert isinstance(visit.document, DocumentContent)
+    assert visit.document.language == language
+
+
 async def test_chain_of_redirects_is_followed_so_far_and_no_farther(deps: Deps) -> None:
     chain = {f"/{number}": partial(answer, 302, Location=f"/{number + 1}") for number in range(MAX_REDIRECTS + 2)}
     short = {f"/s{number}": partial(answer, 302, Location=f"/s{number + 1}") for number in range(MAX_REDIRECTS)}

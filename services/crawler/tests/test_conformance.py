@@ -46,6 +46,19 @@ def test_urls_are_those_of_the_whatwg_standard() -> None:
     assert deviating == {"#", "#/", "#\\", "#;?", "#β", "#link"}
 
 
+def test_queries_are_encoded_as_the_page_but_for_known_cases() -> None:
+    cases = json.loads((DATA / "percent-encoding.json").read_text())
+    asked = [(case["input"], *wanted) for case in cases if isinstance(case, dict) for wanted in case["output"].items()]
+    base = "http://example.com/"
+    found = [(text, name, wanted, join(base, f"?{text}", name)) for text, name, wanted in asked]
+
+    assert len(found) == 16
+    assert [case[:2] for case in found if case[3] != f"{base}?{case[2]}"] == [
+        ("\x0eA", "iso-2022-jp"),  # the parser escapes a control by itself
+        ("\ue5e5", "gb18030"),  # Python's codec writes a character for private use, the standard none
+    ]
+
+
 def _robots_cases(name: str) -> Iterator[tuple[str, str, str, bool, bool]]:
     """Each case: its test, the agent, the URL, whether that is allowed, and whether we allow it."""
     for group in json.loads((DATA / name).read_text()):

@@ -35,6 +35,7 @@ def decoded(data: bytes, encoding: str, *, piece: int = 7, limit: int = 1 << 20)
         (zlib.compress(TEXT), "deflate"),
         (raw_deflate(TEXT), "deflate"),
     ],
+    ids=["plain", "identity", "gzip", "x-gzip", "gzip in two parts", "gzip and rubbish", "zlib", "deflate"],
 )
 def test_body_is_decoded_whatever_its_pieces(data: bytes, encoding: str, piece: int) -> None:
     assert decoded(data, encoding, piece=piece) == (TEXT, False)

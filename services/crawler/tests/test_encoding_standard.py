@@ -115,6 +115,43 @@ def test_rate_of_agreement_is_the_one_that_is_documented() -> None:
     assert f"{agree:,} of {agree + differ:,}" in documented
 
 
+# Escapes of ISO-2022-JP: ASCII, the Roman set, katakana, and the two tables of characters of two bytes.
+A, R, K, T, U = b"\x1b(B", b"\x1b(J", b"\x1b(I", b"\x1b$@", b"\x1b$B"
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "text"),
+    [
+        ("shift_jis", b"\xfa", "\ufffd"),
+        ("shift_jis", b"\xfa\x6e\xfa", "佖\ufffd"),
+        ("shift_jis", b"\xff\xa0\xfd\x80A", "\ufffd\ufffd\ufffd\x80A"),
+        ("shift_jis", b"\xfa\xfd\x81\xb5\xfa<b>", "\ufffd\ufffd\ufffd<b>"),
+        ("shift_jis", b"\x81\xad\xb1", "\ufffdｱ"),
+        ("euc-jp", b"\xff\xa0\x8ea\x8e\xe0b", "\ufffd\ufffd\ufffda\ufffdb"),
+        ("euc-jp", b"\x8f\xa1\xa1a\x8f\xa1<\x8f<\x8f\xa1", "\ufffda\ufffd<\ufffd<\ufffd"),
+        ("euc-jp", b"\xa9\xa1\xab\xd0\xb0<\xb0", "\ufffd\ufffd\ufffd<\ufffd"),
+        ("big5", b"\xff\x80\x81\x40\x81\xff\x83\xa1<\xa4", "\ufffd\ufffd\ufffd@\ufffd\ufffd<\ufffd"),
+        ("big5", b"\x87\x7a\x88\x62\xa2\x44", "㡵Ê̄￥"),
+        ("euc-kr", b"\xff\x80\x81<\xc9\xa1\xb0\xa1\x81", "\ufffd\ufffd\ufffd<\ufffd가\ufffd"),
+        ("gbk", b"\x80\xffA\x81\xff<\x81<", "€\ufffdA\ufffd<\ufffd<"),
+        ("gb18030", b"\x82\x30<\x81\x30\x81<\x84\x31\xa5\x30", "\ufffd0<\ufffd0\ufffd<\ufffd"),
+        ("gb18030", b"a\x81\x30", "a\ufffd"),
+        ("iso-2022-jp", U[:2], "\ufffd$"),
+        ("iso-2022-jp", A + A + b"P", "\ufffdP"),
+        ("iso-2022-jp", b"P" + A + b"P" + R + b"\\]~" + A + b"\\]~", "PP¥]‾\\]~"),
+        ("iso-2022-jp", b"\r\x0e\x0f\x10" + R + b"\r\x0e\x0f\x10", "\r\ufffd\ufffd\x10" * 2),
+        ("iso-2022-jp", K + b"P\x1bP\r\x0e" + T + b"PP", "ﾐ\ufffdﾐ\ufffd\ufffd佩"),
+        ("iso-2022-jp", K + T + b"PP" + T + U + b"PP", "\ufffd佩\ufffd佩"),
+        ("iso-2022-jp", T + b"P" + T + b"\x1bPP", "\ufffd\ufffd佩"),
+        ("iso-2022-jp", U + b"\x1b$PP P\nP", "\ufffdば\ufffd\ufffd\ufffd"),
+        ("iso-2022-jp", R + b"\x1b" + K + b"P", "\ufffdﾐ"),
+        ("iso-2022-jp", U + b"-!" + A + b"<\xff", "①<\ufffd"),
+    ],
+)
+def test_broken_characters_are_read_as_the_standard_has_it(name: str, broken: bytes, text: str) -> None:
+    assert decode(broken, f"text/html; charset={name}") == text
+
+
 def test_encodings_that_are_dangerous_to_decode_show_nothing() -> None:
     assert decode(b"<script>", "text/html; charset=iso-2022-kr") == "\ufffd"
     assert decode(b"", "text/html; charset=hz-gb-2312") == ""

@@ -100,6 +100,15 @@ def test_base_element_moves_relative_links(base: str, link: str) -> None:
     assert extracted(f'<base target=x><base href="{base}"><base href="/second/"><a href="a">').links.urls == (link,)
 
 
+@pytest.mark.parametrize(
+    "base", ["ftp://other.example/", "mailto:a@b.example", "about:blank", "blob:https://example.com/1"]
+)
+def test_page_with_a_base_that_is_no_page_has_absolute_links_only(base: str) -> None:
+    page = extracted(f'<base href="{base}"><a href="a"></a><a href="/b"></a><a href="http://other.example/"></a>')
+
+    assert page.links.urls == ("http://other.example/",)
+
+
 def test_fragment_on_a_page_with_another_base_leads_to_that_base() -> None:
     assert extracted('<base href="/other"><a href="#part">').links.urls == ("https://example.com/other",)
 
@@ -130,6 +139,23 @@ def test_charset_of_the_header_is_obeyed() -> None:
     page = extract("<title>я</title>".encode("cp1251"), "text/html; charset=windows-1251", URL)
 
     assert page.title == "я"
+
+
+@pytest.mark.parametrize(
+    ("charset", "query"),
+    [
+        ("shift_jis", "?q=%93%FA%96{&x=1%20%26%238364%3B"),
+        ("euc-jp", "?q=%C6%FC%CB%DC&x=1%20%26%238364%3B"),
+        ("utf-16le", "?q=%E6%97%A5%E6%9C%AC&x=1%20%E2%82%AC"),
+    ],
+)
+def test_query_of_a_link_is_in_the_encoding_of_its_page_and_its_path_is_not(charset: str, query: str) -> None:
+    html = '<a href="/日?q=日本&amp;x=1 &euro;"></a><meta http-equiv=refresh content="0;/r?q=日本&amp;x=1 &euro;">'
+    links = extract(html.encode(charset), f"text/html; charset={charset}", URL).links
+
+    assert links.urls == (f"https://example.com/%E6%97%A5{query}",)
+    assert links.refresh
+    assert links.refresh.target == f"https://example.com/r{query}"
 
 
 def test_plain_text_is_a_document_without_links() -> None:
@@ -166,6 +192,54 @@ def test_markdown_keeps_structure_and_absolute_links() -> None:
     assert to_markdown(page.main, url=URL, otherwise="") == (
         "# Head\n\na **bold** [link](https://example.com/docs/x.html)\n"
     )
+
+
+def markdown(html: str) -> str:
+    page = extracted(html, keep_main=True)
+    return to_markdown(page.main, url=page.links.base, otherwise="")
+
+
+def test_links_in_markdown_are_relative_to_the_base_of_the_page() -> None:
+    page = markdown('<base href="/root/"><p><a href="x.html">link</a> <img src="i.png" alt="image"></p>')
+
+    assert page == "[link](https://example.com/root/x.html) ![image](https://example.com/root/i.png)\n"
+
+
+def test_markdown_keeps_what_stands_in_forms_and_headers() -> None:
+    assert markdown("<header><h1>Head</h1></header><form><p>one</p></form><p>two") == "# Head\n\none\n\ntwo\n"
+    assert markdown("<form><h1>Head</h1><p>one</p></form>") == "# Head\n\none\n"
+
+
+def test_image_in_markdown_is_its_address_and_never_its_data() -> None:
+    data = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    page = markdown(
+        f'<p><img src="{data}" alt="one"> <img src="{data}" srcset="{data}, 2.png 2x" alt="two"> '
+        '<img srcset="3,small.png 100w, 3.png 200w" alt="three"></p>'
+    )
+
+    assert page == "one ![two](https://example.com/docs/2.png) ![three](https://example.com/docs/3.png)\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "language"),
+    [
+        ('<pre><code class="hljs language-js">x</code></pre>', "js"),
+        ('<pre class="lang-js">x</pre>', "js"),
+        ('<div class="highlight-c++ notranslate"><div class="highlight"><pre><span></span>x</pre></div></div>', "c++"),
+        ('<div class="highlight highlight-source-shell"><pre>x</pre></div>', "shell"),
+        ('<div class="language-ruby"><div class="highlight"><pre><code>x</code></pre></div></div>', "ruby"),
+        ('<div class="language-ruby"><pre><code class="language-js">x</code></pre></div>', "js"),
+        ('<pre class="sourceCode haskell"><code class="sourceCode haskell">x</code></pre>', "haskell"),
+        ('<pre class="brush: php">x</pre>', "php"),
+        ('<pre data-lang="go">x</pre>', "go"),
+        ('<div class="highlight-default notranslate"><div class="highlight"><pre>x</pre></div></div>', ""),
+        ('<div class="highlight-text"><pre>x</pre></div>', ""),
+        ('<pre class="highlighted">x</pre>', ""),
+        ("<pre>x</pre>", ""),
+    ],
+)
+def test_code_block_is_in_the_language_that_its_generator_names(html: str, language: str) -> None:
+    assert markdown(html) == f"```{language}\nx\n```\n"
 
 
 def test_main_content_is_kept_as_html_only_if_asked_for() -> None:

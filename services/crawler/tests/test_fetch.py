@@ -125,6 +125,15 @@ async def test_redirect_to_nowhere_fails(location: str) -> None:
         assert await fetcher.fetch(url) == Failed("bad_redirect", 302)
 
 
+@pytest.mark.parametrize(
+    ("location", "target"), [(b"/\xc3\xa9?\xc3\xa9", "%C3%A9?%C3%A9"), (b"/\xe9?\xff&\xc3\xa9", "%E9?%FF&%C3%A9")]
+)
+async def test_redirect_to_an_address_that_is_no_ascii_is_followed_byte_by_byte(location: bytes, target: str) -> None:
+    answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+    async with answering(answer) as url, fetching() as fetcher:
+        assert await fetcher.fetch(url) == Redirected(302, url + target)
+
+
 async def test_redirect_of_a_page_to_itself_fails() -> None:
     async with (
         answering(head("Location: /#again", "Content-Length: 0", status="302 Found")) as url,
@@ -181,6 +190,25 @@ async def test_body_of_no_declared_type_is_kept_if_it_is_text() -> None:
     async with answering(head(), PAGE) as text, answering(head(), b"\x7fELF\0" * 9) as binary, fetching() as fetcher:
         assert await fetcher.fetch(text) == Fetched(200, "", PAGE)
         assert await fetcher.fetch(binary) == Skipped("content_type", 200)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "is_kept"),
+    [
+        ("text/plain", b"\x7fELF\0", False),
+        ("text/plain; charset=ISO-8859-1", b"\x7fELF\0", False),
+        ("text/plain; charset=utf-16le", b"a\0b\0", True),
+        ("text/plain", b"\xff\xfea\0b\0", True),
+        ("text/plain", b"%PDF-1.7\0", True),
+        ("text/plain", b"a" * 1024 + b"\0", True),
+        ("text/html", b"a\0", True),
+    ],
+)
+async def test_binary_file_that_a_server_calls_text_is_no_document(
+    content_type: str, body: bytes, is_kept: bool
+) -> None:
+    async with answering(head(f"Content-Type: {content_type}"), body) as url, fetching() as fetcher:
+        assert isinstance(await fetcher.fetch(url), Fetched) is is_kept
 
 
 async def test_first_bytes_take_any_type_and_cut_the_body() -> None:

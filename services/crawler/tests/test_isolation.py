@@ -176,3 +176,23 @@ def test_pdf_without_a_title_is_called_by_its_file() -> None:
 @pytest.mark.parametrize("body", [b"%PDF-", b"%PDF-1.7 junk", b"<html>not found</html>", pdf("text")[:200]])
 async def test_damaged_pdf_fails_with_its_reason(parser: IsolatedParser, body: bytes) -> None:
     assert await failure(parser, pdf_file(body)) == "pdf_damaged"
+
+
+@pytest.mark.parametrize(
+    ("created", "published_at"),
+    [
+        ("D:2024", "2024-01-01T00:00:00"),
+        ("D:20240102030405", "2024-01-02T03:04:05"),
+        ("D:20240102030405Z", "2024-01-02T03:04:05+00:00"),
+        ("D:20240102030405Z00'00'", "2024-01-02T03:04:05+00:00"),
+        ("D:20240102030405+05'30'", "2024-01-02T03:04:05+05:30"),
+        ("D:20240102030405-08'00", "2024-01-02T03:04:05-08:00"),
+        ("D:20240102030405+99'99'", None),
+        ("D:20241302", None),
+        ("yesterday", None),
+    ],
+)
+def test_date_of_a_pdf_has_the_zone_that_it_names(created: str, published_at: str | None) -> None:
+    parsed = parse(pdf_file(pdf("text", created=created)))
+
+    assert parsed.metadata.get("published_at") == published_at

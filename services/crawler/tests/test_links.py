@@ -2,7 +2,7 @@
 
 import pytest
 from crawler.elements import Elements
-from crawler.links import MAX_LINKS, PageLinks, Refresh, page_links
+from crawler.links import MAX_LINKS, PageLinks, Refresh, canonical_in_header, page_links
 from selectolax.lexbor import LexborHTMLParser
 
 URL = "https://example.com/docs/page.html"
@@ -22,7 +22,7 @@ def test_frames_are_links_and_images_are_not() -> None:
     assert links('<frameset><frame src="menu.html"></frameset>').urls == ("https://example.com/docs/menu.html",)
 
 
-@pytest.mark.parametrize("rel", ["nofollow", "noopener NoFollow", "ugc\tnofollow"])
+@pytest.mark.parametrize("rel", ["nofollow", "noopener NoFollow", "ugc\tnofollow", "ugc,nofollow"])
 def test_link_with_nofollow_is_known_as_such(rel: str) -> None:
     found = links(f'<a href="a" rel="{rel}">a</a><a href="b" rel="noopener">b</a><a href="c" rel="nofollowing">c</a>')
 
@@ -57,6 +57,13 @@ def test_one_link_without_nofollow_is_enough(hrefs: tuple[str, str]) -> None:
         ("soon; url=a", None),
         ("0a; url=b", None),
         ("0; url=javascript:x()", None),
+        ("\u0660; url=a", None),
+        ("0; url=a\xa0", (0, "a%C2%A0")),
+        ("0;;url=a", (0, ";url=a")),
+        ("1.9..5.; url=a", (1, "a")),
+        ("1e0; url=a", None),
+        ("-0; url=a", None),
+        ("0; url a", (0, "url%20a")),
     ],
 )
 def test_refresh_is_read_as_browsers_do(content: str, refresh: tuple[int, str] | None) -> None:
@@ -89,6 +96,24 @@ def test_canonical_address_and_words_to_crawlers_are_read() -> None:
     assert found.canonical == "https://example.com/root/a"
     assert found.robots == (("robots", "noindex"), ("description", "d"))
     assert links('<link rel="canonical" href="mailto:a@b.c"><link rel="shortlink" href="a">').canonical is None
+
+
+@pytest.mark.parametrize(
+    ("values", "canonical"),
+    [
+        (['</a>; rel="canonical"'], "https://example.com/a"),
+        (["<b,c#part>;rel=canonical; title=x"], "https://example.com/docs/b,c"),
+        (
+            ['<s.css>; rel=preload; title="a, <x>; rel=canonical", <//other.example>; REL="x Canonical"'],
+            "https://other.example/",
+        ),
+        (["<x>; rel=next", "<y>; rel=canonical"], "https://example.com/docs/y"),
+        (["<x>; rel=alternate", "<x>", "canonical", "", "<" * 8000], None),
+        (["<\udcff>; rel=canonical"], None),
+    ],
+)
+def test_canonical_address_is_read_from_the_header(values: list[str], canonical: str | None) -> None:
+    assert canonical_in_header(values, URL) == canonical
 
 
 @pytest.mark.parametrize(("number", "beyond"), [(MAX_LINKS, 0), (MAX_LINKS + 7, 7)])

@@ -59,6 +59,11 @@ def test_longest_match_and_wildcards_decide() -> None:
     assert not allowed(body, "/%c3%bc/x")
 
 
+@pytest.mark.parametrize("field", ["disallow", "dissallow", "dissalow", "disalow", "diasllow", "disallaw", "DISALLOW "])
+def test_rule_that_is_misspelled_as_google_knows_it_holds(field: str) -> None:
+    assert not allowed(f"User-agent: *\n{field}: /x", "/x")
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_line_ends_of_all_systems(newline: str) -> None:
     assert not allowed(newline.join(["User-agent: other", "Allow: /", "", "User-agent: *", "Disallow: /x"]), "/x")
@@ -163,6 +168,15 @@ async def test_robots_txt_is_read_whatever_its_type() -> None:
     assert asked == ["/robots.txt"]
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb", b"\xef"])
+async def test_byte_order_mark_hides_no_rule_even_if_a_part_of_it_is_missing(mark: bytes) -> None:
+    async with site(robots=web.Response(body=mark + b"User-agent: *\nDisallow: /x")) as (origin, _):
+        result = await asked_of(origin)
+
+    assert isinstance(result, RobotsResult)
+    assert not Robots.of(result, AGENT).allows(SITE + "/x")
+
+
 async def test_five_redirects_are_followed() -> None:
     hops = {"robots": moved("/h1"), "h1": moved("h2"), "h2": moved("/h3"), "h3": moved("/h4"), "h4": moved("/h5")}
     async with site(**hops, h5=web.Response(text="User-agent: *")) as (origin, asked):
@@ -191,7 +205,7 @@ async def test_oversized_robots_txt_is_cut_at_a_line(newline: bytes) -> None:
 
     assert isinstance(result, RobotsResult)
     assert result.body is not None
-    assert MAX_BYTES - len(line) < len(result.body) <= MAX_BYTES
+    assert 500 * 1024 - len(line) < len(result.body) <= 500 * 1024  # RFC 9309, 2.5: no less
     assert result.body.endswith(line.decode())
 
 

@@ -1,7 +1,7 @@
 """How bytes become text."""
 
 import pytest
-from crawler.text_encoding import decode
+from crawler.text_encoding import decode, encoding_name
 
 META = '<meta charset="{}"><p>'
 
@@ -48,6 +48,49 @@ def test_header_wins_over_meta() -> None:
 @pytest.mark.parametrize("codec", ["utf-7", "unicode_escape", "idna", "punycode", "rot13", "hex", "zip", "mbcs"])
 def test_codec_that_is_no_encoding_of_the_web_is_ignored(codec: str) -> None:
     assert decode(b"+ADw-script+AD4- \\u0041", f"text/html; charset={codec}") == "+ADw-script+AD4- \\u0041"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "name"),
+    [
+        ('text/html;Charset="koi8-r"', "koi8-r"),
+        ("text/html; version=1 ;charset=koi8-r ", "koi8-r"),
+        ('text/html; charset="koi8-r', "koi8-r"),
+        ("text/html; charset=koi8-r; charset=utf-8", "koi8-r"),
+        ("text/html; charset='koi8-r'", "windows-1251"),
+        ("text/html; charset = koi8-r", "windows-1251"),
+        ('text/html; x="; charset=koi8-r"', "windows-1251"),
+        ('text/html; charset=koi8-r"', "windows-1251"),
+        ("text/html; charset=bogus; charset=koi8-r", "windows-1251"),
+        ("text/html; charset", "windows-1251"),
+        ("text/html charset=koi8-r", "windows-1251"),
+        ("text/html", "windows-1251"),
+        ("", "windows-1251"),
+        ("application/xhtml+xml", "utf-8"),
+        ("text/plain", "utf-8"),
+    ],
+)
+def test_charset_of_the_header_is_read_as_browsers_do(content_type: str, name: str) -> None:
+    assert encoding_name(b"<meta charset=windows-1251>", content_type) == name
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "name"),
+    [
+        (b'<?xml version="1.0" encoding="koi8-r"?><meta charset="koi8-u"/>', "application/xhtml+xml", "koi8-r"),
+        (b'<?xml version="1.0" encoding="koi8-r"?><meta charset="koi8-u"/>', "text/html", "koi8-u"),
+        ("<?xml version='1.0'?><p>".encode("utf-16-be"), "text/html", "utf-16be"),
+        ("<?xml version='1.0'?><p>".encode("utf-16-le"), "application/xhtml+xml", "utf-16le"),
+        (b'<meta charset=bogus http-equiv=content-type content="charset=koi8-r">', "text/html", "utf-8"),
+        (b'<meta http-equiv=content-type content="charset=bogus; charset=koi8-r">', "text/html", "utf-8"),
+        (b"<meta charset=bogus><meta charset=koi8-r>", "text/html", "koi8-r"),
+        (b"<meta charset=x-user-defined>", "text/html", "windows-1252"),
+        (b"<script>".ljust(990) + b"<meta charset=koi8-r></script>", "text/html", "koi8-r"),
+        (b"<script>".ljust(1010) + b"<meta charset=koi8-r></script>", "text/html", "utf-8"),
+    ],
+)
+def test_page_declares_its_encoding_in_one_place(body: bytes, content_type: str, name: str) -> None:
+    assert encoding_name(body, content_type) == name
 
 
 def test_what_can_not_be_decoded_is_replaced() -> None:

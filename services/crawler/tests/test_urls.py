@@ -130,6 +130,7 @@ def test_link_that_leads_to_no_page_is_dropped(href: str) -> None:
         ("?utm_source=x", ""),
         ("?a=1&utm_campaign=x&b=%20+&UTM_Medium", "?a=1&b=%20+"),
         ("?fbclid=1&gclid=2&q=fbclid", "?q=fbclid"),
+        ("?gad_source=1&mtm_campaign=x&hsa_acc=1&ScCid=2&_kx=3&mtm=4", "?mtm=4"),
         ("?utm=1&source=2&gclids=3", "?utm=1&source=2&gclids=3"),
         ("?b&a=&&b", "?b&a=&&b"),
         ("?", "?"),

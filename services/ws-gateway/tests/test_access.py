@@ -30,7 +30,11 @@ async def closed(watcher: Any) -> tuple[int, dict[str, Any]]:
     return message.data, json.loads(message.extra)
 
 
-@pytest.mark.parametrize("secret", [None, "", "wrong", OLD, f"{READER}x", READER.upper()])
+@pytest.mark.parametrize(
+    "secret",
+    [None, "", "wrong", OLD, f"{READER}x", READER.upper()],
+    ids=["none", "empty", "wrong", "old", "longer", "in capitals"],
+)
 async def test_request_without_a_valid_key_is_unauthorized(gateway_with: Any, secret: str | None) -> None:
     gateway = await gateway_with(keys=KEYS)
     headers = {} if secret is None else bearer(secret)
@@ -181,6 +185,7 @@ def test_keys_are_read_from_lines_and_words() -> None:
         f"a:read:{'0' * 64}:soon",
         f"a:read:{'0' * 64} a:write:{'1' * 64}",
     ],
+    ids=["one word", "a secret instead of its hash", "no such scope", "no name", "no date", "a name twice"],
 )
 def test_malformed_keys_are_refused_without_repeating_them(text: str) -> None:
     with pytest.raises(ValueError, match="key") as refused:
@@ -237,7 +242,7 @@ async def test_allowed_site_may_open_sockets_and_read_answers(gateway_with: Any)
     assert (await watcher.answer_to("subscribe"))["type"] == "subscribed"
 
 
-@pytest.mark.parametrize("secret", [READER, "wrong", OLD])
+@pytest.mark.parametrize("secret", [READER, "wrong", OLD], ids=["valid", "wrong", "old"])
 async def test_watcher_of_firecrawls_package_names_its_key_as_the_subprotocol(
     gateway_with: Any, state: Any, secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 _IPV4_REFUSED = (
     IPv4Network("192.0.0.0/24"),  # protocol assignments, some of them answered by the local gateway
     IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    IPv4Network("168.63.129.16/32"),  # a public address on paper; inside Azure, its platform answers there
 )
 _IPV6_UNICAST = IPv6Network("2000::/3")  # all that is globally routed; mapped, compatible, site-local lie outside
 _IPV6_REFUSED = (

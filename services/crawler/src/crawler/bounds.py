@@ -7,6 +7,7 @@ never the other way round.
 """
 
 import re
+from collections import Counter
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 
@@ -79,6 +80,7 @@ _LEAVES = 2  # how often to take them away; more often costs more than it spares
 _MAX_INDENTATION = 20
 _MAX_CELLS = 4_000_000
 _MAX_COLSPAN = 1000
+_GROWING = re.compile(r"<(?:xmp|plaintext|blockquote|[uo]l|t[rdh])")
 _INDENTING = re.compile(r"<!--.*?-->|<(/?)(?:blockquote|ul|ol)\b", re.DOTALL)
 _COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
 
@@ -101,14 +103,15 @@ def bounded(html: str) -> bytes:
 
 def expands(html: str) -> bool:
     """Whether HTML, as the parser writes it, could become markdown of many times its size."""
-    if "<xmp" in html or "<plaintext" in html:
+    found = Counter(_GROWING.findall(html))
+    if found["<xmp"] or found["<plaintext"]:
         return True  # their raw text could hide tags from a look at the source
-    return _indents_too_far(html) or _is_too_wide(html)
+    rows, cells = found["<tr"], found["<td"] + found["<th"] + _MAX_COLSPAN * html.count("colspan")
+    is_nested = found["<blockquote"] + found["<ul"] + found["<ol"] > _MAX_INDENTATION
+    return (is_nested and _indents_too_far(html)) or (rows * cells > _MAX_CELLS and _is_too_wide(html, rows))
 
 
 def _indents_too_far(html: str) -> bool:
-    if sum(map(html.count, ("<blockquote", "<ul", "<ol"))) <= _MAX_INDENTATION:
-        return False
     depth = 0
     for tag in _INDENTING.finditer(html):
         if tag[1] is not None:
@@ -118,10 +121,7 @@ def _indents_too_far(html: str) -> bool:
     return False
 
 
-def _is_too_wide(html: str) -> bool:
-    rows = html.count("<tr")
-    if rows * (html.count("<t") + _MAX_COLSPAN * html.count("colspan")) <= _MAX_CELLS:
-        return False
+def _is_too_wide(html: str, rows: int) -> bool:
     return rows * max(map(_cells, html.split("<tr")[1:]), default=0) > _MAX_CELLS
 
 

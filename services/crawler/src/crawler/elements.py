@@ -1,5 +1,6 @@
 """The elements of a page that tell something, found in one walk through its tree: walking is what costs. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,8 +15,13 @@ _NOT_CONTENT = frozenset((
 # Images (`src`, `srcset`), scripts and style sheets are no documents, so they are no links either.
 _LINKING = {"a": "href", "area": "href", "frame": "src", "iframe": "src"}
 _MAIN = "main,[role=main]"
+# How generators of documentation call the language of a code block: in a class of its own or around it, or in its data.
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:language-|lang-|highlight-(?:source-)?|brush:\s*|sourceCode\s+)(?!(?:default|none|text)\b)([\w+#-]+)"
+)
+_WITHIN = 4  # elements: the <code> in the block, the block, and two around it
 _SOUGHT = ",".join(
-    (_MAIN, *sorted(_NOT_CONTENT), "title,base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
+    (_MAIN, *sorted(_NOT_CONTENT), "pre,title,base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
 )
 
 
@@ -34,6 +40,7 @@ class Elements:
     json_ld: list[LexborNode] = field(default_factory=list)
     titles: list[LexborNode] = field(default_factory=list)
     not_content: list[LexborNode] = field(default_factory=list)
+    code_blocks: list[LexborNode] = field(default_factory=list)
     has_main: bool = False
 
     @classmethod
@@ -55,14 +62,34 @@ class Elements:
                 found.json_ld.append(node)
             elif tag == "title":
                 found.titles.append(node)
+            elif tag == "pre":
+                found.code_blocks.append(node)
             if tag in _NOT_CONTENT:
                 found.not_content.append(node)
             elif tag == "main" or attributes.get("role") == "main":
                 found.has_main = True
         return found
 
+    def name_languages(self) -> None:
+        """Write the language of each code block where a converter looks for it."""
+        for block in self.code_blocks:
+            _name_language(block)
+
     def main(self) -> LexborNode | None:
         """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
         for node in (*self.not_content, *self.titles):
             node.decompose()
         return self.page.css_first(_MAIN) if self.has_main else None
+
+
+def _name_language(block: LexborNode) -> None:
+    node = block.css_first("code") or block
+    for _ in range(_WITHIN):
+        attributes = node.attributes
+        said = f"{attributes.get('class') or ''} language-{attributes.get('data-lang') or ''}"
+        if language := _LANGUAGE.search(said):
+            block.attrs["class"] = f"language-{language[1]}"
+            return
+        if node.parent is None:
+            return
+        node = node.parent

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from html_to_markdown import ConversionError, ConversionOptions, convert
+from html_to_markdown import ConversionError, ConversionOptions, InlineDataMedia, PreprocessingOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.bounds import VOID, bounded, expands
 from crawler.elements import Elements
 from crawler.links import PageLinks, page_links
 from crawler.metadata import About, about
-from crawler.text_encoding import decode
+from crawler.text_encoding import decoded
 
 MAX_TITLE = 1_000
 _MAX_TITLES = 20  # to look at: each may stand deep in a drawing
 _NO_LINKS = PageLinks()
+# By itself the library drops all forms and some headers: whole pages stand in a form.
+_AS_IT_IS = PreprocessingOptions(enabled=False)
 _SAYS_NOTHING = About("", None, {})
 _PLAIN_TEXT = ("text/plain", "text/markdown")
 _XHTML = "application/xhtml+xml"
@@ -46,7 +48,7 @@ class Extracted:
 
 def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False) -> Extracted:
     """Extract what is kept of an HTML or plain-text page fetched from the canonical `url`."""
-    content = decode(body, content_type)
+    content, encoding = decoded(body, content_type)
     if media_type(content_type) in _PLAIN_TEXT:
         text = "\n".join(line.rstrip() for line in content.splitlines()).strip()
         return extracted(name_of(url), text)
@@ -54,7 +56,9 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
         content = _SELF_CLOSED.sub(r"<\1\2></\1>", content)
     page = LexborHTMLParser(bounded(content))
     elements = Elements.of(page)
-    title, links, said = _title(elements), page_links(elements, url), about(elements)
+    title, links, said = _title(elements), page_links(elements, url, encoding), about(elements)
+    if keep_main:
+        elements.name_languages()
     main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)
@@ -71,13 +75,18 @@ def name_of(url: str) -> str:
 
 
 def to_markdown(html: str, *, url: str, otherwise: str) -> str:
-    """Convert the main content of the page `url` to markdown; `otherwise` is returned where that fails.
+    """Convert the main content of a page, whose links are relative to `url`; return `otherwise` where that fails.
 
     It releases the GIL: run it in a thread.
     """
     if expands(html):
         return otherwise
-    options = ConversionOptions(extract_metadata=False, base_url=url)
+    options = ConversionOptions(
+        extract_metadata=False,
+        base_url=url,
+        preprocessing=_AS_IT_IS,
+        inline_data_media=InlineDataMedia.ALT_TEXT_ONLY,  # the data of a picture is no text
+    )
     try:
         markdown = convert(html, options).content
     except ConversionError:

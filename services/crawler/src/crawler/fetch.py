@@ -1,5 +1,6 @@
 """Fetching one URL: whatever a server does ends as one of four results, within bounds of time and size."""
 
+import re
 import socket
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -21,8 +22,12 @@ DOCUMENT_TYPES = frozenset(("text/html", "application/xhtml+xml", "text/plain", 
 MAX_RETRY_AFTER = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS_TOO_LARGE = ("Got more than", "Too many headers")  # the texts are all that tells these errors apart
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")  # what stands for a byte of a header that is no UTF-8
 _CHUNK = 64 * 1024
-_SNIFFED = 1024  # bytes that tell whether a body of no declared type is text
+_SNIFFED = 1024  # bytes that tell whether a body is text
+# What servers say of files that they don't know: https://mimesniff.spec.whatwg.org/#interpreting-the-resource-metadata
+_OFTEN_WRONG = frozenset(("", "text/plain", "text/plain; charset=iso-8859-1", "text/plain; charset=utf-8"))
+_KNOWN_BY_THEIR_START = (b"%PDF-", b"\xff\xfe", b"\xfe\xff")  # UTF-16 holds NUL, too
 _DNS_CACHE_SECONDS = 60
 
 
@@ -30,7 +35,7 @@ _DNS_CACHE_SECONDS = 60
 class Fetched:
     """The body of a page, decoded from its Content-Encoding. `content_type` is the header's whole value.
 
-    `robots_tags` are the values of X-Robots-Tag, one for each of these headers.
+    `robots_tags` are the values of X-Robots-Tag, one for each of these headers, `links` those of Link.
     """
 
     status: int
@@ -39,6 +44,9 @@ class Fetched:
     etag: str | None = None
     last_modified: str | None = None
     robots_tags: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    language: str = ""
+    refresh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +177,19 @@ class Fetcher:
             del body[limit:]
         elif decoder.is_truncated:
             return Failed("truncated", response.status, retry=True)
-        content_type = _header(response, "Content-Type")
-        is_unnamed = content_type is None and first_bytes is None
-        if is_unnamed and b"\0" in body[:_SNIFFED] and not body.startswith(b"%PDF-"):
+        content_type = _header(response, "Content-Type") or ""
+        if first_bytes is None and content_type.lower() in _OFTEN_WRONG and _is_binary(body):
             return Skipped("content_type", response.status)
         return Fetched(
             response.status,
-            content_type or "",
+            content_type,
             bytes(body),
             etag=_header(response, "ETag"),
             last_modified=_header(response, "Last-Modified"),
             robots_tags=tuple(response.headers.getall("X-Robots-Tag", ())),
+            links=tuple(response.headers.getall("Link", ())),
+            language=response.headers.get("Content-Language", ""),
+            refresh=response.headers.get("Refresh", ""),
         )
 
 
@@ -189,7 +199,7 @@ def refusal(
     """Return what a response is by its head alone, or None when its body is wanted."""
     status = response.status
     if status in _REDIRECTS:
-        target = join(url, response.headers.get("Location", "#"))
+        target = join(url, _NO_UTF_8.sub(_percent_encoded, response.headers.get("Location", "#")))
         if target is None:
             return Failed("bad_redirect", status)
         return Failed("redirect_loop", status) if target == url else Redirected(status, target)
@@ -201,6 +211,10 @@ def refusal(
     if not any_type and content_type not in DOCUMENT_TYPES:
         return Skipped("content_type", status)
     return None
+
+
+def _percent_encoded(byte: re.Match[str]) -> str:
+    return f"%{ord(byte[0]) - 0xDC00:02X}"
 
 
 def failure(error: Exception) -> Failed:  # noqa: PLR0911  # one line for each thing that goes wrong
@@ -238,6 +252,10 @@ def retry_after(value: str, now: datetime) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _is_binary(body: bytearray) -> bool:
+    return b"\0" in body[:_SNIFFED] and not body.startswith(_KNOWN_BY_THEIR_START)
 
 
 def _header(response: aiohttp.ClientResponse, name: str) -> str | None:

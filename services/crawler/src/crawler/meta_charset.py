@@ -32,14 +32,18 @@ _CHARSET = re.compile(
 
 def declared_label(body: bytes) -> str:
     """Return the name of the encoding that a page declares near its beginning, or "" when it declares none."""
-    if body.startswith((b"<\0?\0x\0", b"\0<\0?\0x")):
-        return "utf-16le" if body[0] else "utf-16be"
     name = _prescanned(body[:_PRESCAN])
     if not name and b"charset" in body[:_LATE].lower():
         name = _prescanned(_RAW.sub(b" ", body[:_LATE]))
-    if not name and (xml := _XML.match(body[:_PRESCAN])):
-        name = _name(_first(xml.groups()))
-    return name
+    return name or label_in_xml(body)
+
+
+def label_in_xml(body: bytes) -> str:
+    """Return the name of the encoding that the XML declaration of a page names, or ""."""
+    if body.startswith((b"<\0?\0x\0", b"\0<\0?\0x")):
+        return "utf-16le" if body[0] else "utf-16be"
+    xml = _XML.match(body[:_PRESCAN])
+    return _name(_first(xml.groups())) if xml else ""
 
 
 def _prescanned(beginning: bytes) -> str:
@@ -69,8 +73,8 @@ def _attributes(source: bytes, at: int) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def _named_by_meta(attributes: dict[bytes, bytes]) -> str:
-    if name := _name(attributes.get(b"charset", b"")):
-        return name
+    if b"charset" in attributes:
+        return _name(attributes[b"charset"])
     is_pragma = attributes.get(b"http-equiv", b"").lower() == b"content-type"
     if is_pragma and (charset := _CHARSET.search(attributes.get(b"content", b""))):
         return _name(_first(charset.groups()))

@@ -66,11 +66,16 @@ def _note(said: dict[str, str], attributes: Mapping[str, str | None]) -> None:
 
 def _language(elements: Elements, said: Mapping[str, str]) -> str | None:
     root = elements.page.root
-    own = root.attributes.get("lang") if root else None
-    for language in (own, said.get(f"{_PRAGMA}content-language"), said.get("og:locale", "").replace("_", "-")):
-        if language and (match := _LANGUAGE.fullmatch(language.strip()[:35])):
-            return match[0]
-    return None
+    attributes = root.attributes if root else {}
+    own, pragma = (attributes.get("lang"), attributes.get("xml:lang")), said.get(f"{_PRAGMA}content-language")
+    declared = (*own, pragma, said.get("og:locale"))
+    return next(filter(None, map(language_tag, filter(None, declared))), None)
+
+
+def language_tag(text: str) -> str | None:
+    """Return the language that `text` names, such as `en` or, for `pt_BR`, `pt-BR`; None for anything else."""
+    match = _LANGUAGE.fullmatch(text.strip()[:35].replace("_", "-"))
+    return match[0] if match else None
 
 
 def _metadata(said: Mapping[str, str], json_ld: Mapping[str, str]) -> dict[str, str]:

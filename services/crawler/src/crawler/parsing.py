@@ -75,7 +75,7 @@ def finish(page: ToParse, kept: Extracted) -> Parsed:
     """The second half: what releases the lock, and so may be done in a thread."""
     return Parsed(
         title=kept.title,
-        content=to_markdown(kept.main, url=page.url, otherwise=kept.text) if kept.main else kept.text,
+        content=to_markdown(kept.main, url=kept.links.base, otherwise=kept.text) if kept.main else kept.text,
         links=kept.links,
         content_hash=kept.content_hash,
         description=kept.description,

@@ -8,7 +8,10 @@ from pypdfium2 import raw
 
 MAX_PAGES = 2_000
 MAX_CHARACTERS = 5_000_000
-_DATE = re.compile(r"D:(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?")
+_DATE = re.compile(
+    r"D:(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?(?:(?P<utc>Z)|(?P<offset>[-+]\d{2})(?:'(?P<minutes>\d{2}))?)?",
+    re.ASCII,
+)
 
 
 class UnreadablePdfError(Exception):
@@ -72,8 +75,11 @@ def _iso(date: str) -> str:
     match = _DATE.match(date)
     if match is None:
         return ""
-    parts = [int(part) if part else default for part, default in zip(match.groups(), (1, 1, 1, 0, 0, 0), strict=True)]
+    year, month, day, hour, minute, second = (
+        part or default for part, default in zip(match.groups()[:6], ("", "01", "01", "00", "00", "00"), strict=True)
+    )
+    zone = "+00:00" if match["utc"] else f"{match['offset']}:{match['minutes'] or '00'}" if match["offset"] else ""
     try:
-        return datetime(*parts).isoformat()  # type: ignore[arg-type]  # noqa: DTZ001  # six numbers; zone unknown
+        return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}{zone}").isoformat()
     except ValueError:
         return ""

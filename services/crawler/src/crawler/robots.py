@@ -17,7 +17,7 @@ _USER_AGENT_LINE = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNOREC
 # Any other line does nothing; to the parser it would end the group that it stands in (RFC 9309, 2.2.4).
 _FIELD = re.compile(r"\s*([^:#\s]+)\s*:")
 _KNOWN_FIELDS = frozenset(("allow", "crawl-delay", "sitemap", "sitemaps", "site-map", "user-agent", "useragent"))
-_DISALLOW = re.compile(r"d[ia]*s{1,2}al{1,2}[oa]w")  # as it is often misspelled
+_DISALLOW = re.compile(r"d[ia]*s{1,2}a?l{1,2}[oa]w")  # as it is often misspelled
 _OTHERS = "others-"
 _PRODUCT = re.compile(r"(?:.*compatible; *)?([A-Za-z_-]+)")
 
@@ -119,4 +119,5 @@ def _text(body: bytes) -> str:
     """Decode a robots.txt; a line that the size limit cut in two would mean something else and goes."""
     if len(body) == MAX_BYTES:
         body = body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]
-    return body.decode("utf-8-sig", "replace").replace("\0", "")
+    # Of a byte order mark some servers send a part.
+    return body.decode("utf-8", "replace").lstrip("\ufeff\ufffd").replace("\0", "")

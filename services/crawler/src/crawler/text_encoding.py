@@ -10,16 +10,16 @@ from functools import cache
 
 import webencodings
 
-from crawler.meta_charset import declared_label
+from crawler.legacy_decoders import LEGACY, decode_legacy
+from crawler.meta_charset import declared_label, label_in_xml
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be"))
-_CHARSET = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)|'([^']*)|([^\s\"';]+))", re.IGNORECASE)
+# The parameters of a MIME type, as https://mimesniff.spec.whatwg.org/#parsing-a-mime-type reads them.
+_PARAMETER = re.compile(r";[ \t\n\r]*([^;=]*)(?:=(?:\"((?:[^\"\\]|\\.)*)[^;]*|([^;]*)))?", re.DOTALL)
+_DECLARES_NOTHING = ("text/plain", "text/markdown")
 _WINDOWS = re.compile(r"windows-\d+")
 _C1_CONTROLS = range(0x80, 0xA0)
-# Python's codecs map these as the bodies that registered the encodings do, the standard as Windows does.
-_JAPANESE = str.maketrans("\u301c\u2016\u2212\xa2\xa3\xac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2")
-_CORRECTIONS = {"euc-jp": _JAPANESE, "iso-2022-jp": _JAPANESE, "koi8-u": str.maketrans("╝╬", "ўЎ")}
-_EUC_JP_BYTES = range(0xA1, 0xFF)
+_KOI8_U = str.maketrans("╝╬", "ўЎ")
 
 
 def decode(body: bytes, content_type: str) -> str:
@@ -27,8 +27,13 @@ def decode(body: bytes, content_type: str) -> str:
 
     Never fails: what can't be decoded becomes U+FFFD, and so does NUL.
     """
+    return decoded(body, content_type)[0]
+
+
+def decoded(body: bytes, content_type: str) -> tuple[str, str]:
+    """Return what `decode` does, and the name of the encoding, as the standard has it, in lower case."""
     body, encoding = _encoding(body, content_type)
-    return _decoded(body, encoding).replace("\0", "\ufffd")
+    return _decoded(body, encoding).replace("\0", "\ufffd"), encoding
 
 
 def encoding_name(body: bytes, content_type: str) -> str:
@@ -41,12 +46,25 @@ def _encoding(body: bytes, content_type: str) -> tuple[bytes, str]:
     for bom, name in _BOMS:
         if body.startswith(bom):
             return body[len(bom) :], name
-    header = _CHARSET.search(content_type)
-    label = next(filter(None, header.groups()), "") if header else ""
-    encoding = webencodings.lookup(label) or webencodings.lookup(declared_label(body))
+    encoding = webencodings.lookup(_charset(content_type)) or webencodings.lookup(_declared(body, content_type))
     if encoding is not None:
         return body, encoding.name
     return body, "utf-8" if _is_utf_8(body) else "windows-1252"
+
+
+def _charset(content_type: str) -> str:
+    """The first parameter of that name, in quotes or not; what else stands in quotes is none."""
+    for name, quoted, bare in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return str(quoted or bare)
+    return ""
+
+
+def _declared(body: bytes, content_type: str) -> str:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in _DECLARES_NOTHING:
+        return ""
+    return label_in_xml(body) if kind.endswith("xml") else declared_label(body)
 
 
 def _is_utf_8(body: bytes) -> bool:
@@ -62,12 +80,10 @@ def _decoded(body: bytes, name: str) -> str:
         return "\ufffd" if body else ""
     if _WINDOWS.fullmatch(name):
         return codecs.charmap_decode(body, "replace", _windows_table(name))[0]
-    if name == "euc-jp":
-        text = body.decode("euc-jp", _NEC_CHARACTERS)
-    else:
-        decoder = "gb18030" if name == "gbk" else name
-        text = _codec(decoder).decode(body, "replace")[0]
-    return text.translate(_CORRECTIONS[name]) if name in _CORRECTIONS else text
+    if name in LEGACY:
+        return decode_legacy(body, name)
+    text = str(_codec(name).decode(body, "replace")[0])
+    return text.translate(_KOI8_U) if name == "koi8-u" else text
 
 
 def _codec(name: str) -> codecs.CodecInfo:
@@ -87,21 +103,3 @@ def _windows_table(name: str) -> str:
     if name == "windows-1255":
         characters[0xCA] = "\u05ba"  # Windows knows it, Python does not
     return "".join(characters)
-
-
-def _nec_character(error: UnicodeError) -> tuple[str, int]:
-    """Decode two bytes of EUC-JP that Python does not know: NEC's characters, such as a number in a circle."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    pair = error.object[error.start : error.start + 2]
-    if len(pair) < 2 or not all(byte in _EUC_JP_BYTES for byte in pair):
-        return "\ufffd", error.end
-    row, cell = divmod(pair[0] - 0xA1, 2), pair[1] - 0xA1
-    # The same place in the table of characters, as Shift_JIS writes it.
-    lead = row[0] + (0x81 if row[0] < 31 else 0xC1)
-    trail = cell + (0x9F if row[1] else 0x40 + (cell >= 63))
-    return bytes((lead, trail)).decode("cp932", "replace"), error.start + 2
-
-
-_NEC_CHARACTERS = "crawler-nec-characters"
-codecs.register_error(_NEC_CHARACTERS, _nec_character)

@@ -6,6 +6,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import ada_url
 
+from crawler.query_encoding import with_query_in
+
 MAX_LENGTH = 2048
 _SHORT = 300  # together; of these, many can be remembered
 _USERINFO = re.compile(r"//[^/?#\\]*@")
@@ -14,14 +16,17 @@ _SECRET = re.compile(
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
     re.IGNORECASE,
 )
-# Parameters that say where a visitor came from, and change nothing of the page; they and any `utm_…`.
+# Parameters that say where a visitor came from, and change nothing of the page; they and those that begin like these.
+_TRACKING_PREFIXES = ("utm_", "mtm_", "hsa_")  # Google Analytics, Matomo, HubSpot
 TRACKING = frozenset(
-    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "_ga", "_gl"),  # Google
+    ("gclid", "gclsrc", "dclid", "gbraid", "wbraid", "srsltid", "gad_source", "gad_campaignid", "_ga", "_gl"),  # Google
 ).union(
-    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id", "epik", "rdt_cid"),  # social networks
+    ("fbclid", "igsh", "igshid", "msclkid", "twclid", "ttclid", "li_fat_id"),  # social networks
+    ("epik", "rdt_cid", "sccid"),
     ("yclid", "ysclid", "_openstat"),  # Yandex
     ("mc_cid", "mc_eid", "mkt_tok", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "vero_id", "oly_anon_id"),  # mail
-    ("oly_enc_id", "wickedid"),
+    ("oly_enc_id", "wickedid", "_kx"),
+    ("s_kwcid", "ef_id", "dicbo"),  # Adobe, Outbrain
 )
 _NOT_FETCHED = ("#", "javascript:", "mailto:", "data:", "tel:")
 
@@ -37,8 +42,13 @@ def canonical(url: str) -> str | None:
         return None
 
 
-def join(base: str, href: str) -> str | None:
-    """Return the canonical URL of a link found on the page `base`, or None when it leads to no other page."""
+def join(base: str, href: str, encoding: str = "utf-8") -> str | None:
+    """Return the canonical URL of a link found on the page `base`, or None when it leads to no other page.
+
+    `encoding` is that of the page: it decides how the query of the link is spelled.
+    """
+    if encoding != "utf-8" and "?" in href and not href.isascii():
+        href = with_query_in(encoding, href)
     if href.startswith(_NOT_FETCHED):
         return None
     if len(base) + len(href) <= _SHORT and ":" not in href and (href[:1].isalnum() or href.startswith(("/", "."))):
@@ -57,6 +67,15 @@ def _joined(base: str, href: str) -> str | None:
 _joined_before = lru_cache(maxsize=20_000)(_joined)
 
 
+def base_url(url: str, href: str) -> str:
+    """Return what the addresses on the page `url` are relative to, whose <base> names `href`; it may be no http URL."""
+    try:
+        base = ada_url.join_url(url, href)
+    except ValueError:
+        return url
+    return url if base.startswith(("data:", "javascript:")) else _without_secrets(base) or base
+
+
 def without_tracking(url: str) -> str:
     """Return a canonical URL without the parameters of `TRACKING`; the others keep their order and spelling."""
     address, mark, query = url.partition("?")
@@ -70,7 +89,7 @@ def without_tracking(url: str) -> str:
 
 
 def _is_tracking(name: str) -> bool:
-    return name in TRACKING or name.startswith("utm_")
+    return name in TRACKING or name.startswith(_TRACKING_PREFIXES)
 
 
 def origin(url: str) -> str:

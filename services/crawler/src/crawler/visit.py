@@ -5,6 +5,7 @@ import random
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
 from time import monotonic
@@ -19,7 +20,8 @@ from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Res
 from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
 from crawler.isolation import IsolatedParser, ParsingFailedError
-from crawler.links import PageLinks
+from crawler.links import PageLinks, canonical_in_header, refresh_of
+from crawler.metadata import language_tag
 from crawler.parsing import Parsed, ToParse, finish, read
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.retry import next_attempt
@@ -34,7 +36,7 @@ INSTANT_SECONDS = 1
 LISTS_AT_ONCE = 3
 # What decides what is kept of a page, besides the page; the number is that of the extraction itself.
 _MADE_BY = ("markdown", "keep_html", "robots_tags", "canonical")
-_EXTRACTION = 1
+_EXTRACTION = 2
 _NO_SUCH_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
@@ -153,9 +155,14 @@ class Visitor:
         except ParsingFailedError as error:
             return Visit(page, Outcome.FAILED, error.reason, fetched.status)
         found = parsed.links
+        found = replace(
+            found,
+            canonical=found.canonical or canonical_in_header(fetched.links, page.url),
+            refresh=found.refresh or refresh_of(fetched.refresh, page.url, page.url),
+        )
         rules = PageRules()
         if options.robots_tags:
-            rules = page_rules(self._product, found.robots, fetched.robots_tags)
+            rules = page_rules(self._product, found.robots, fetched.robots_tags, datetime.now(UTC))
         if (target := elsewhere(page, found)) is not None:
             reason, url = target
             return Visit(page, Outcome.SKIPPED, reason, fetched.status, redirect_to=url)
@@ -173,7 +180,7 @@ class Visitor:
             etag=fetched.etag,
             last_modified=fetched.last_modified,
             description=parsed.description,
-            language=parsed.language,
+            language=parsed.language or language_tag(fetched.language),
             metadata=parsed.metadata,
             html=None if parsed.html is None else await asyncio.to_thread(zlib.compress, parsed.html.encode()),
             nofollow=tuple(nofollow),
