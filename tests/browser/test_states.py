@@ -55,7 +55,7 @@ class Scene:
             state = self.job(
                 number, 1, kind, name=name, completed=some, failed=number % 7, skipped=number % 11, pending=waiting
             )
-            error = "5 pages failed, which is more than max_failures" if kind == "failed" else None
+            error = "more pages failed than max_failures = 4" if kind == "failed" else None
             self.gateway.show(state.model_copy(update={"error": error}))
         await page.goto(self.gateway.url)
         await expect(page.locator(".job").first).to_contain_text("docs-500" if 500 % 50 else "a-very-long-host")

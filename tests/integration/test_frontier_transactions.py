@@ -146,6 +146,8 @@ async def test_two_jobs_of_one_group_save_the_same_document(deps: Deps) -> None:
     await on_work(deps, worker.finish())
     ledgers = Ledgers(deps.pool)
     await ledgers.check()
+    changes = [saved.change for job_id in jobs for saved in ledgers.of[job_id].documents]
 
+    assert sorted(changes, key=str) == [Change.CREATED, Change.UNCHANGED]
     assert [ledgers.of[job_id].saved for job_id in jobs] == [{A}, {A}]
     assert await deps.pool.fetchval("SELECT count(*) FROM documents") == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections import Counter
 from itertools import count
 from time import monotonic
@@ -12,12 +13,13 @@ from aiohttp import web
 from crawler import origins, retry, visit
 from crawler import politeness as politeness_module
 from crawler.deps import Deps
-from crawler.frontier import Postponed, QueuedPage, Visit
+from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
 from crawler.politeness import OriginUnreachableError
 from crawler.visit import Visitor
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import SimulatedWorker, crawler_deps, start
+from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 from watched_site import done, page, serving, visiting, working
@@ -137,6 +139,18 @@ async def test_page_is_given_up_when_its_robots_txt_is_never_to_be_had(deps: Dep
     assert site.requests == Counter({"/robots.txt": 3})
 
 
+async def test_page_whose_robots_txt_is_unreadable_says_that_it_is_about_robots_txt(deps: Deps) -> None:
+    unreadable = web.Response(text="User-agent: *", headers={"Content-Encoding": "gzip"})
+    async with serving({"/robots.txt": lambda: unreadable, "/a": page}) as site:
+        [asking] = await claimed(deps, f"{site.url}/a")
+        async with visiting(deps.pool) as visitor:
+            visit_ = await visitor.visit(asking)
+
+    assert isinstance(visit_, Visit)
+    assert (visit_.outcome, visit_.reason) == (Outcome.FAILED, "robots_encoding")
+    assert site.requests["/a"] == 0
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_page_that_fails_for_now_is_tried_again_and_given_up_with_its_reason(deps: Deps) -> None:
     answers = iter([500, 200])
@@ -220,6 +234,44 @@ async def test_lanes_that_are_being_served_stop_when_their_origin_asks_to_wait(d
     assert 1 <= len(site.arrivals) - site.requests["/robots.txt"] <= 4
 
 
+async def turn_reserved(pool: Pool, *, delay: int) -> None:
+    """Return once a request waits for its turn at the one origin, which has this delay."""
+    async with asyncio.timeout(60):
+        while not await pool.fetchval(
+            "SELECT next_fetch_at > now() + $1::int * interval '1 second' FROM origins", delay
+        ):
+            await asyncio.sleep(0.01)  # a table can't be awaited
+
+
+async def test_lane_that_misses_its_turn_waits_for_another(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: robots("Crawl-delay: 1"), "/a": page, "/b": page}) as site:
+        first, second = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            began = monotonic()
+            await visitor.visit(first)
+            waiting = asyncio.create_task(visitor.visit(second))
+            await turn_reserved(deps.pool, delay=1)
+            time.sleep(1.2)  # nothing in this process goes on meanwhile
+            await waiting
+
+    assert site.arrivals[-1][1] - began > 2 - 0.02
+
+
+async def test_lane_that_waits_for_its_turn_hears_that_its_origin_asks_to_wait(deps: Deps) -> None:
+    async with serving({"/robots.txt": lambda: robots("Crawl-delay: 4"), "/a": page, "/b": page}) as site:
+        first, second = await claimed(deps, f"{site.url}/a", f"{site.url}/b")
+        async with visiting(deps.pool) as visitor:
+            await visitor.visit(first)
+            waiting = asyncio.create_task(visitor.visit(second))
+            await turn_reserved(deps.pool, delay=4)
+            async with deps.pool.acquire() as connection:
+                await origins.hold_origin(connection, site.url, at_least=100, at_most=100, counts_at_once=True)
+            visit_ = await waiting
+
+    assert visit_ is None
+    assert site.requests.total() == 2  # robots.txt, and the first
+
+
 @pytest.mark.parametrize("asked_by", ["robots.txt", "operator"])
 async def test_requests_to_an_origin_with_a_delay_are_spaced_over_all_processes(deps: Deps, asked_by: str) -> None:
     delay = 0.3
@@ -262,6 +314,51 @@ async def test_page_whose_turn_is_too_far_off_stays_as_it_is(deps: Deps, monkeyp
     assert early == []
     assert pages[1].page_id in {page.page_id for page in later}
     assert {page.attempts for page in later} == {0}
+
+
+async def spaced_lanes(deps: Deps, *delays: float | None) -> list[Lane]:
+    """A lane of a job with each of these delays, all at an origin that wants ten seconds between two requests."""
+    spaced = crawler_deps(deps.pool, host_delay=10.0)
+    jobs = [(await start(spaced, "http://site.test/", delay=delay), delay) for delay in delays]
+    return [Lane(job_id, "http://site.test", 0, 1, CrawlOptions(delay=delay)) for job_id, delay in jobs]
+
+
+async def reserved(pool: Pool, lane: Lane, *, within: float = 100.0, idle: float = 100.0) -> float | None:
+    """Reserve a turn; the second of it."""
+    async with pool.acquire() as connection, connection.transaction():
+        wait = await origins.reserve_turn(connection, lane, is_spaced=True, within=within, idle=idle)
+        now: float = await connection.fetchval("SELECT extract(epoch FROM now())::float8")
+    return None if wait is None else now + wait
+
+
+async def test_job_with_a_delay_keeps_it_and_that_of_the_origin(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first, *times = [await reserved(deps.pool, lane) for lane in (slow, fast, slow, slow, fast)]
+
+    assert first is not None
+    assert [round(time - first, 3) for time in times if time] == [10, 20, 34, 44]
+
+
+async def test_job_whose_origin_is_busy_does_not_lose_its_own_turn(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first = await reserved(deps.pool, fast)
+    too_far = await reserved(deps.pool, slow, within=9.0)
+    then = await reserved(deps.pool, slow)
+
+    assert too_far is None
+    assert first
+    assert then == pytest.approx(first + 10)
+
+
+async def test_origin_is_not_left_idle_for_a_job_with_a_longer_delay(deps: Deps) -> None:
+    slow, fast = await spaced_lanes(deps, 14.0, None)
+    first = await reserved(deps.pool, slow)
+    too_idle = await reserved(deps.pool, slow, idle=3.0)
+    other = await reserved(deps.pool, fast)
+
+    assert too_idle is None
+    assert first
+    assert other == pytest.approx(first + 10)
 
 
 def busy(status: int = 503) -> web.Response:

@@ -59,7 +59,7 @@ def paths(site: WatchedSite, ledger: Ledger) -> set[str]:
 async def test_sitemaps_that_robots_txt_names_are_read_with_all_they_lead_to(deps: Deps) -> None:
     answers: Answers = {f"/{name}": page for name in ("", "a", "b", "c")}
     async with serving(answers) as site:
-        names = "Sitemap: {0}/index.xml\nSitemap: {0}/moved.xml\nUser-agent: *\nDisallow: /secret"
+        names = "Sitemap: {0}/index.xml\nSitemap: /moved.xml\nUser-agent: *\nDisallow: /secret"
         zipped = gzip.compress(sitemap(f"{site.url}/b", f"{site.url}/secret", "http://other.test/").body)  # type: ignore[arg-type]  # bytes, of a text
         answers |= {
             "/robots.txt": lambda: web.Response(text=names.format(site.url)),

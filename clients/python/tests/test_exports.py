@@ -45,6 +45,19 @@ async def test_note_of_an_earlier_export_is_not_resumed_from(gateway: "GatewayDo
     assert sorted(target.parent.iterdir()) == [target, whole]
 
 
+@pytest.mark.parametrize(("earlier", "form"), [("jsonl", "parquet"), ("parquet", "jsonl")])
+async def test_export_begins_anew_in_another_format(
+    gateway: "GatewayDouble", target: Path, earlier: str, form: str
+) -> None:
+    gateway.document_count = 7
+    await interrupt(gateway, target, earlier, after=5)
+    async with Tallyho(gateway.url) as client:
+        found = await exports.export(client, gateway.job_id, target, form)
+
+    assert found == 7
+    assert list(target.parent.iterdir()) == [target]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 async def test_file_that_lacks_what_its_note_tells_of_is_not_resumed(
     gateway: "GatewayDouble", target: Path, form: str

@@ -27,6 +27,7 @@ async def test_ledger_is_a_table_whose_last_line_is_the_sum(gateway: "GatewayDou
 
     assert (ran.code, ran_json.code) == (0, 0)
     assert lines[0] == ["1", "completed", "created"]
+    assert lines[2] == ["2", "skipped", "off_site"]
     assert lines[-1] == ["5", "met"]
     assert sum(int(line[0]) for line in lines[:-1]) == 5
     assert json.loads(ran_json.out)["urls_met"] == 5

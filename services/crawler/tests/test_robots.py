@@ -85,6 +85,12 @@ def test_crawl_delay_is_read_within_reason() -> None:
     assert delay("-1") is delay("nan") is delay("soon") is None
 
 
+def test_sitemaps_are_named_by_absolute_urls_or_by_paths_of_the_site() -> None:
+    body = "Sitemap: https://other.test/a.xml\nsitemap: /b.xml\nSitemap: c.xml\nSitemap: /b.xml\nSitemap: ftp://x/"
+
+    assert Robots.parse(body, AGENT).sitemaps(SITE) == ("https://other.test/a.xml", f"{SITE}/b.xml", f"{SITE}/c.xml")
+
+
 def test_product_token_is_what_a_site_would_write() -> None:
     assert product_token(AGENT) == "Tallyho"
     assert product_token("Mozilla/5.0 (compatible; Tallyho-Bot/1.0; +https://example.com)") == "Tallyho-Bot"
@@ -191,9 +197,10 @@ async def test_sixth_redirect_is_not_followed() -> None:
     assert len(asked) == 6
 
 
-async def test_oversized_robots_txt_is_cut_at_a_line() -> None:
-    line = b"Disallow: /0123456789\n"
-    async with site(robots=web.Response(body=b"User-agent: *\n" + line * 30_000)) as (origin, _):
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+async def test_oversized_robots_txt_is_cut_at_a_line(newline: bytes) -> None:
+    line = b"Disallow: /0123456789" + newline
+    async with site(robots=web.Response(body=b"User-agent: *" + newline + line * 30_000)) as (origin, _):
         result = await asked_of(origin)
 
     assert isinstance(result, RobotsResult)

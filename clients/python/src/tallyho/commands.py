@@ -5,6 +5,7 @@
 import argparse
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -150,8 +151,12 @@ async def ledger(client: Tallyho, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(found.model_dump_json())
         return DONE
-    for entry in sorted(found.entries, key=lambda entry: (list(PageState).index(entry.state), -entry.urls)):
-        print(f"{entry.urls:>10}  {entry.state:<10} {entry.reason or ''}".rstrip())
+    # A reason can be that of pages and that of URLs which never were any.
+    numbers: Counter[tuple[PageState, str]] = Counter()
+    for entry in found.entries:
+        numbers[entry.state, entry.reason or ""] += entry.urls
+    for (state, reason), number in sorted(numbers.items(), key=lambda row: (list(PageState).index(row[0][0]), -row[1])):
+        print(f"{number:>10}  {state:<10} {reason}".rstrip())
     print(f"{found.urls_met:>10}  met")
     if found.beyond:
         print(f"{found.beyond:>10}  not looked at, beyond the bounds of a page or list")

@@ -47,9 +47,7 @@ class Writer:
 
     def __init__(self, unfinished: Path, job: Job, position: int) -> None:  # as all writers have it
         self._folder = unfinished
-        if not position:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        elif not all(self._part(number).exists() for number in range(position)):
+        if not all(self._part(number).exists() for number in range(position)):
             raise incomplete(unfinished)
         unfinished.mkdir(exist_ok=True)
         self._parts = position

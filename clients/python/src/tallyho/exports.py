@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from contextlib import aclosing, closing
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -105,7 +106,16 @@ def _begun(target: Path, note: Path, job: Job, form: str, *, resume: bool) -> tu
         progress = _read(note, progress)
     else:
         note.unlink(missing_ok=True)  # before the file, of which it would say more than is there
+        _remove(unfinished)
     return writer(unfinished, job, progress.position), progress
+
+
+def _remove(unfinished: Path) -> None:
+    """Remove what an export in any format left behind: a file, or a folder of parts."""
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished)
+    else:
+        unfinished.unlink(missing_ok=True)
 
 
 def writer_of(form: str) -> type[Writer]:

@@ -1,6 +1,6 @@
 """The documents and whose they are: one function per named query. The caller owns the transaction."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -46,7 +46,7 @@ async def mark_documents_gone(connection: Connection, document_ids: Collection[U
 
 
 async def save_documents(connection: Connection, visits: Sequence[Visit], *, at: datetime) -> dict[UUID, Change]:
-    """Save the document of each visit that has one, and note it as its job's; returns what changed, by document id."""
+    """Save the document of each visit that has one, and note it as its job's; returns what changed, by page id."""
     of_pages = [(visit.page, visit.document, urls.document_id(visit.page.url)) for visit in visits if visit.document]
     if not of_pages:
         return {}
@@ -58,8 +58,22 @@ async def save_documents(connection: Connection, visits: Sequence[Visit], *, at:
         await connection.execute(SQL["keep_documents"], sorted(kept), at)
     job_ids, document_ids = [page.lane.job_id for page, _, _ in of_pages], [id_ for _, _, id_ in of_pages]
     await connection.execute(SQL["add_job_documents"], job_ids, document_ids)
-    unchanged = dict.fromkeys(kept, Change.UNCHANGED)
-    return unchanged | {row["document_id"]: Change(row["change"]) for row in changes}
+    return _by_page(of_pages, {row["document_id"]: Change(row["change"]) for row in changes})
+
+
+def _by_page(
+    of_pages: Iterable[tuple[QueuedPage, DocumentContent | KeptDocument, UUID]], changes: Mapping[UUID, Change]
+) -> dict[UUID, Change]:
+    """What each page changed; of pages of several jobs that brought one document, the first created or updated it."""
+    by_page: dict[UUID, Change] = {}
+    hashes: dict[UUID, str] = {}
+    for page, document, id_ in of_pages:
+        if isinstance(document, KeptDocument) or hashes.get(id_) == document.content_hash:
+            by_page[page.page_id] = Change.UNCHANGED
+        else:
+            by_page[page.page_id] = Change.UPDATED if id_ in hashes else changes[id_]
+        hashes[id_] = document.content_hash
+    return by_page
 
 
 async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:

@@ -143,7 +143,7 @@ async def _close(connection: Connection, work: Work) -> list[tuple[CrawlJob, lis
 
 
 async def _save(connection: Connection, closed: Sequence[Visit], now: datetime) -> dict[UUID, Change]:
-    """Save what closed visits brought, and note what they did not; returns how each document has changed."""
+    """Save what closed visits brought, and note what they did not; returns what each page changed."""
     changes = await documents.save_documents(connection, closed, at=now)
     gone = [urls.document_id(visit.page.url) for visit in closed if visit.reason == "gone"]
     await documents.mark_documents_gone(connection, gone, at=now)
@@ -159,7 +159,7 @@ def _events(
     job_pages = growth.job.pages + sum(map(len, spawned.values()))
     for visit in growth.visits:
         page_id = visit.page.page_id
-        change = changes.get(urls.document_id(visit.page.url), Change.UNCHANGED)
+        change = changes.get(page_id, Change.UNCHANGED)
         skipped_links = growth.found.skipped_links.get(page_id, Counter())
         if visit.beyond:
             skipped_links[BEYOND] = visit.beyond

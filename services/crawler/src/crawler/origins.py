@@ -4,7 +4,6 @@ The caller owns the transaction.
 """
 
 from datetime import timedelta
-from uuid import UUID
 
 from tallyho_postgres import named_sql
 from tallyho_postgres.pool import Connection
@@ -14,18 +13,26 @@ from crawler.frontier import Lane
 SQL = named_sql.load("crawler", "origins.sql")
 
 
-async def reserve_fetch(connection: Connection, origin: str, *, within: float) -> float | None:
-    """Reserve the next request to an origin with a delay; returns the seconds to wait, None when it is too far off."""
-    wait: float | None = await connection.fetchval(SQL["reserve_fetch"], origin, timedelta(seconds=within))
-    return wait
-
-
-async def reserve_job_fetch(
-    connection: Connection, job_id: UUID, origin: str, *, delay: float, within: float
+async def reserve_turn(
+    connection: Connection, lane: Lane, *, is_spaced: bool, within: float, idle: float
 ) -> float | None:
-    """Reserve a job's next request to an origin; returns the seconds to wait, None when it is too far off."""
-    seconds = timedelta(seconds=delay), timedelta(seconds=within)
-    wait: float | None = await connection.fetchval(SQL["reserve_job_fetch"], job_id, origin, *seconds)
+    """Reserve a lane's next request by its job's delay and, if `is_spaced`, its origin's, at a time that suits both.
+
+    Returns the seconds to wait. None, and nothing is reserved, when that is too far off, or when the origin would have
+    to be left idle for longer than `idle` until it is the job's turn.
+    """
+    origin, pace = 0.0, 0.0
+    if is_spaced:
+        origin = await connection.fetchval(SQL["lock_origin"], lane.origin)
+    if delay := lane.options.delay:
+        pace = await connection.fetchval(SQL["lock_pace"], lane.job_id, lane.origin)
+    wait = max(origin, pace)
+    if wait > within or (is_spaced and pace - origin > idle):
+        return None
+    if is_spaced:
+        await connection.execute(SQL["reserve_fetch"], lane.origin, timedelta(seconds=wait))
+    if delay:
+        await connection.execute(SQL["reserve_job_fetch"], lane.job_id, lane.origin, timedelta(seconds=wait + delay))
     return wait
 
 
@@ -36,6 +43,11 @@ async def hold_origin(
     arguments = origin, timedelta(seconds=at_least), int(counts_at_once), at_most
     seconds: float | None = await connection.fetchval(SQL["hold_origin"], *arguments)
     return max(0.0, seconds or 0.0)
+
+
+async def is_held(connection: Connection, origin: str) -> bool:
+    """Whether nothing is to be sent to an origin, because it was too busy."""
+    return bool(await connection.fetchval(SQL["is_held"], origin))
 
 
 async def calm_origin(connection: Connection, origin: str) -> None:

@@ -17,6 +17,14 @@ from crawler.robots import Robots, RobotsResult, fetch_robots
 COPY_SECONDS = 60.0
 # A lane waits this long for its turn at an origin with a delay; beyond, it gives its slot back.
 TURN_SECONDS = 5.0
+# An origin with a delay is left idle so long for a job whose own delay is not over; beyond, others are served first.
+IDLE_SECONDS = 0.5
+# So long before its turn, a lane looks whether the origin has become too busy; a look takes time, too.
+LOOK_SECONDS = 0.1
+# What is later than this, and than this part of the delay, on a busy machine, waits for another turn; once, for the
+# machine may stay busy.
+LATE_SECONDS = 0.05
+LATE_PART = 0.1
 # How long all processes trust what a robots.txt says.
 KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
@@ -25,6 +33,8 @@ ORIGINS_REMEMBERED = 10_000
 # An origin that says again and again that it is too busy is left alone for 1, 2, 4 … seconds, at most so many.
 MAX_BACK_OFF = 60.0
 _TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+# What no retry mends, and all pages of a host have in common.
+_OF_HOSTS = frozenset({"private_address", "dns", "tls"})
 # After a page that took longer, its slot rests as long as the page took, at most so many seconds.
 SLOW_SECONDS = 1.0
 MAX_REST_SECONDS = 30.0
@@ -98,8 +108,8 @@ class Politeness:
         if _is_too_busy(failed):
             await self._hold(origin, failed)
         seconds = max(UNREACHABLE_SECONDS, failed.retry_after or 0.0)
-        # What no retry mends, such as a private address, is not about robots.txt.
-        reason = f"robots_{failed.reason}" if failed.retry else failed.reason
+        is_about_host = failed.reason in _OF_HOSTS and not failed.retry
+        reason = failed.reason if is_about_host else f"robots_{failed.reason}"
         # A page that comes back earlier would spend its attempts on this one answer.
         unreachable = Failed(reason, retry=failed.retry, retry_after=seconds)
         self._unreachable[origin] = (monotonic() + seconds, unreachable)
@@ -110,21 +120,30 @@ class Politeness:
         held = max(self._held.get(lane.origin, 0.0), self._resting.get((lane.origin, lane.slot), 0.0))
         if held > monotonic():
             return False
-        waits: list[float | None] = [0.0]
-        if lane.options.delay or self._host_delay or robots.crawl_delay:
-            async with self._pool.acquire() as connection:
-                if delay := lane.options.delay:
-                    waits.append(
-                        await origins.reserve_job_fetch(
-                            connection, lane.job_id, lane.origin, delay=delay, within=TURN_SECONDS
-                        )
-                    )
-                if None not in waits and (self._host_delay or robots.crawl_delay):
-                    waits.append(await origins.reserve_fetch(connection, lane.origin, within=TURN_SECONDS))
-        if None in waits:
-            return False
-        await asyncio.sleep(max(wait or 0.0 for wait in waits))  # the reserved time itself is what is waited for
-        return True
+        host_delay, job_delay = max(self._host_delay, robots.crawl_delay or 0.0), lane.options.delay or 0.0
+        if not (host_delay or job_delay):
+            return True
+        is_spaced = host_delay > 0
+        late = await self._waited(lane, is_spaced=is_spaced)
+        if late is not None and late > max(LATE_SECONDS, LATE_PART * max(host_delay, job_delay)):
+            late = await self._waited(lane, is_spaced=is_spaced)  # it would come too near to the next one
+        return late is not None
+
+    async def _waited(self, lane: Lane, *, is_spaced: bool) -> float | None:
+        """Reserve a lane's next request and wait until then; returns how late it is, None if it can't be."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            asked = monotonic()
+            wait = await origins.reserve_turn(
+                connection, lane, is_spaced=is_spaced, within=TURN_SECONDS, idle=IDLE_SECONDS
+            )
+        if wait is None:
+            return None
+        await asyncio.sleep(asked + wait - LOOK_SECONDS - monotonic())
+        async with self._pool.acquire() as connection:
+            if await origins.is_held(connection, lane.origin):
+                return None
+        await asyncio.sleep(asked + wait - monotonic())  # the reserved time itself is what is waited for
+        return monotonic() - asked - wait
 
     async def answered(self, lane: Lane, result: Result | NotModified, seconds: float) -> None:
         """Learn from an answer, and from how long it took, whether the origin needs a rest."""

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from protego import Protego
 
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Skipped
-from crawler.urls import canonical
+from crawler.urls import join
 
 MAX_BYTES = 500 * 1024
 MAX_REDIRECTS = 5
@@ -60,10 +60,9 @@ class Robots:
         delay = self.rules.crawl_delay(self.product) if self.rules else None
         return None if delay is None else min(delay, MAX_CRAWL_DELAY)
 
-    @property
-    def sitemaps(self) -> tuple[str, ...]:
-        """The canonical URLs of the sitemaps that the site names."""
-        named = (canonical(url) for url in (self.rules.sitemaps if self.rules else ()))
+    def sitemaps(self, origin: str) -> tuple[str, ...]:
+        """The canonical URLs of the sitemaps that the site names; they should be absolute, but not all are."""
+        named = (join(f"{origin}/", url) for url in (self.rules.sitemaps if self.rules else ()))
         return tuple(dict.fromkeys(url for url in named if url))
 
 
@@ -119,6 +118,6 @@ def _renamed(product: str, line: str) -> str:
 def _text(body: bytes) -> str:
     """Decode a robots.txt; a line that the size limit cut in two would mean something else and goes."""
     if len(body) == MAX_BYTES:
-        body = body[: body.rfind(b"\n") + 1]
+        body = body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]
     # Of a byte order mark some servers send a part.
     return body.decode("utf-8", "replace").lstrip("\ufeff\ufffd").replace("\0", "")

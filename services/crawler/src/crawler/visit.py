@@ -78,7 +78,8 @@ class Visitor:
             return self._failed(page, error.failed)
         visit = await self._allowed(page, robots) if robots.allows(page.url) else Visit(page, Outcome.SKIPPED, "robots")
         if isinstance(visit, Visit) and page.depth == 0 and page.lane.options.sitemap != "skip" and not page.is_list:
-            return replace(visit, lists=robots.sitemaps or (f"{page.lane.origin}/sitemap.xml",))
+            origin = page.lane.origin
+            return replace(visit, lists=robots.sitemaps(origin) or (f"{origin}/sitemap.xml",))
         return visit
 
     async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:

@@ -133,7 +133,8 @@ def with_options(job: Job, options: CrawlOptions) -> Job:
 def _stopped_if_too_many_failed(job: Job) -> Job:
     if not has_too_many_failures(job):
         return job
-    error = f"{job.pages.failed} pages failed, more than max_failures = {job.options.max_failures}"
+    # Without their number: those under way may fail, too, and then it would be another.
+    error = f"more pages failed than max_failures = {job.options.max_failures}"
     return replace(job, status=JobStatus.CANCELLING, error=error)
 
 

@@ -1,17 +1,20 @@
+-- name: lock_origin
+-- Lock an origin with a delay. Returns the seconds until the next request may be sent to it.
+SELECT extract(epoch FROM greatest(next_fetch_at, now()) - now())::float8 FROM origins WHERE origin = $1 FOR UPDATE
+
+-- name: lock_pace
+-- Lock the pace of a job with a delay of its own at an origin. Returns the seconds until its next request may be sent there.
+INSERT INTO paces (job_id, origin, next_fetch_at) VALUES ($1, $2, now())
+ON CONFLICT (job_id, origin) DO UPDATE SET next_fetch_at = paces.next_fetch_at
+RETURNING extract(epoch FROM greatest(next_fetch_at, now()) - now())::float8
+
 -- name: reserve_fetch
--- Reserve the next time at which a request may be sent to an origin with a delay, unless it is more than $2 away.
--- Returns the seconds to wait; no row when it is too far.
-UPDATE origins SET next_fetch_at = greatest(next_fetch_at, now()) + delay
-WHERE origin = $1 AND next_fetch_at <= now() + $2::interval
-RETURNING greatest(0, extract(epoch FROM next_fetch_at - delay - now()))::float8 AS wait
+-- Reserve a request to a locked origin in $2: the next one may be sent its delay later.
+UPDATE origins SET next_fetch_at = now() + $2::interval + delay WHERE origin = $1
 
 -- name: reserve_job_fetch
--- Reserve the next time at which a job with a delay of its own may send a request to an origin, unless it is more than $4
--- away. Returns the seconds to wait; no row when it is too far.
-INSERT INTO paces (job_id, origin, next_fetch_at) VALUES ($1, $2, now() + $3::interval)
-ON CONFLICT (job_id, origin) DO UPDATE SET next_fetch_at = greatest(paces.next_fetch_at, now()) + $3::interval
-WHERE paces.next_fetch_at <= now() + $4::interval
-RETURNING greatest(0, extract(epoch FROM next_fetch_at - $3::interval - now()))::float8 AS wait
+-- Let a job send its next request to an origin in $3, not earlier. Its pace there is locked.
+UPDATE paces SET next_fetch_at = now() + $3::interval WHERE job_id = $1 AND origin = $2
 
 -- name: hold_origin
 -- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
@@ -31,6 +34,10 @@ UPDATE origins SET
     busy_until = greatest(busy_until, until), next_fetch_at = greatest(next_fetch_at, until)
 FROM held WHERE origins.origin = held.origin
 RETURNING extract(epoch FROM busy_until - now())::float8
+
+-- name: is_held
+-- Whether an origin that was too busy is left alone.
+SELECT busy_until > now() FROM origins WHERE origin = $1
 
 -- name: calm_origin
 -- An origin that was too busy answers again.
