@@ -65,7 +65,7 @@ async def test_main_text_is_kept_as_the_job_wants_it(deps: Deps, markdown: bool,
     assert visit.document.content.strip() == content
 
 
-async def test_between_two_pages_that_are_parsed_all_else_has_its_turn(
+async def test_between_two_pages_that_take_their_time_all_else_has_its_turn(
     crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns, read_at = 0, []
@@ -85,7 +85,7 @@ async def test_between_two_pages_that_are_parsed_all_else_has_its_turn(
         turning = asyncio.create_task(take_turns())
         lane = Lane(uuid4(), "http://site.test", slot=0, epoch=1, options=CrawlOptions(markdown=False))
         queued = QueuedPage(lane, 0, 1, uuid4(), "http://site.test/", redirects=0, attempts=0)
-        fetched = Fetched(200, "text/html", b"<p>text")
+        fetched = Fetched(200, "text/html", b"<p>" + b"text " * 10_000)
         await asyncio.gather(*(visitor._parsed(queued, fetched) for _ in range(5)))
         turning.cancel()
 

@@ -14,6 +14,9 @@ _HTML = ("", "text/html", "application/xhtml+xml")
 # What takes the event loop no longer than some 40 ms, however it is made.
 _MAX_LIGHT_BYTES = 256 * 1024
 _MAX_LIGHT_TAGS = 4_000
+# And what takes it no longer than some 5 ms: most pages.
+_MAX_QUICK_BYTES = 32 * 1024
+_MAX_QUICK_TAGS = 1_000
 
 
 class UnreadablePdfError(Exception):
@@ -49,6 +52,11 @@ class ToParse:
     def is_light(self) -> bool:
         """Whether reading it is so little work that it may be done between other things."""
         return not self.is_pdf and len(self.body) <= _MAX_LIGHT_BYTES and self.body.count(b"<") <= _MAX_LIGHT_TAGS
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether reading it is so little work that many may be read without a pause."""
+        return len(self.body) <= _MAX_QUICK_BYTES and self.body.count(b"<") <= _MAX_QUICK_TAGS
 
 
 @dataclass(frozen=True, slots=True)

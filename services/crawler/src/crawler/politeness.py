@@ -122,6 +122,7 @@ class Politeness:
             return False
         host_delay, job_delay = max(self._host_delay, robots.crawl_delay or 0.0), lane.options.delay or 0.0
         if not (host_delay or job_delay):
+            await asyncio.sleep(0)  # the other lanes' requests first: what comes together is saved together
             return True
         is_spaced = host_delay > 0
         late = await self._waited(lane, is_spaced=is_spaced)

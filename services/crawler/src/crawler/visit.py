@@ -16,6 +16,7 @@ from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
 
 from crawler import documents
+from crawler.extract import Extracted
 from crawler.fetch import Failed, Fetched, Fetcher, NotModified, Redirected, Result, Skipped
 from crawler.frontier import BEYOND, MAX_REDIRECTS, DocumentContent, Links, Postponed, QueuedPage, Visit
 from crawler.halts import Halts
@@ -199,12 +200,15 @@ class Visitor:
         )
         if not to_parse.is_light:
             return await self.parser.parse(to_parse)
-        async with self._turn:
-            await asyncio.sleep(0)  # many pages can be there at once: between two of them all else has its turn
-            kept = read(to_parse)
+        kept = read(to_parse) if to_parse.is_quick else await self._read_in_turn(to_parse)
         if not kept.main and not to_parse.keep_html:
             return finish(to_parse, kept)
         return await asyncio.to_thread(finish, to_parse, kept)
+
+    async def _read_in_turn(self, page: ToParse) -> Extracted:
+        async with self._turn:
+            await asyncio.sleep(0)  # many pages can be there at once: between two of them all else has its turn
+            return read(page)
 
 
 def made_by(options: CrawlOptions) -> str:
