@@ -10,8 +10,9 @@ PACKAGES := $(wildcard libs/*) $(wildcard services/*) clients/python
 demo: $(VENV)/installed
 	$(BIN)/python -m tallyho.demo $(if $(URL),"$(URL)")
 
+# Two at a time, since they mostly wait; each has a broker and a database of its own.
 test: $(VENV)/installed check chromium promtool shells
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
