@@ -3,10 +3,11 @@
 import asyncio
 import random
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
@@ -64,6 +65,8 @@ class Visitor:
     max_attempts: int
     halts: Halts = field(default_factory=Halts)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # One thread is enough for what one loop reads; more of them only take its core and the interpreter's lock from it.
+    _finishing: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1))
     # A list can take 50 MB.
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_ONCE))
 
@@ -203,7 +206,7 @@ class Visitor:
         kept = read(to_parse) if to_parse.is_quick else await self._read_in_turn(to_parse)
         if not kept.main and not to_parse.keep_html:
             return finish(to_parse, kept)
-        return await asyncio.to_thread(finish, to_parse, kept)
+        return await asyncio.get_running_loop().run_in_executor(self._finishing, finish, to_parse, kept)
 
     async def _read_in_turn(self, page: ToParse) -> Extracted:
         async with self._turn:

@@ -34,6 +34,8 @@ PAGES_PER_LANE = 32
 # A slot is given back after this long, for the sake of other jobs and replicas.
 TENURE_SECONDS = 2.0
 GROUP_SECONDS = 0.25
+# Lanes end at different moments: one commit for some of them is cheaper than one for each, and so is all that follows.
+GATHER_SECONDS = 0.06
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS = 8.0
@@ -60,6 +62,8 @@ class Worker:
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _serving: Counter[UUID] = field(default_factory=Counter)
     _work: Work = field(default_factory=Work)
+    # Work is to be committed soon; at once, since no more of it comes, or there is enough.
+    _soon: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _drained: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -193,7 +197,7 @@ class Worker:
             self._serving[lane.job_id] -= 1
             self._serving = +self._serving  # without those of which none is left
             self._work.served.append(lane)
-            self._ready.set()
+            (self._soon if self._serving else self._ready).set()
 
     async def _traced_visit(self, page: QueuedPage, claimed_ns: int) -> Visit | Postponed | None:
         """Visit a page, as the first step of a trace that may be kept: it begins when the page was claimed."""
@@ -230,11 +234,14 @@ class Worker:
             self._ready.set()
 
     async def _commit_groups(self) -> None:
-        """Commit what is done as soon as a lane is served or a group is full, at the latest every 250 ms."""
+        """Commit what is done: when a group is full or all lanes are served, soon after one is, or after 310 ms."""
         drained = False
         while not drained:
-            await first_of(self._ready, self._drained, seconds=GROUP_SECONDS)
+            await first_of(self._soon, self._ready, self._drained, seconds=GROUP_SECONDS)
+            if self._serving:
+                await first_of(self._ready, self._drained, seconds=GATHER_SECONDS)
             drained = self._drained.is_set()
+            self._soon.clear()
             self._ready.clear()
             work, self._work = self._work, Work()
             if work.job_ids:
