@@ -194,7 +194,7 @@ async def test_budget_that_is_spoken_for_is_told_once(deps: CrawlerDeps, listene
         more = [f"https://site.test/more/{page.url[-1]}"]
         await on_work(deps, Work(visits=[Visit(page, Outcome.COMPLETED, document=document(page.url, more))]))
 
-    assert told == listener.lines == [(LogLevel.INFO, "the budget of 3 documents is spoken for")]
+    assert told == listener.lines == [(LogLevel.INFO, "the budget of 3 documents, or of pages for them, is spoken for")]
 
 
 async def test_cancelled_page_is_not_told_of(deps: CrawlerDeps, listener: Listener, crawler_pool: Pool) -> None:

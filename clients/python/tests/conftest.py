@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.documents import StoredDocument
 from tallyho_contracts.jobs import Job, JobState, JobStatus
 from tallyho_contracts.logs import JobLog, JobLogTail, LogLevel
+
+# A shell lets what it runs in the background ignore Ctrl-C, and these tests what they start: some send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 JOB_ID = UUID("0191d3a0-0000-7000-8000-000000000001")
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
