@@ -61,6 +61,20 @@ async def test_failed_pages_are_visited_again_and_lead_only_to_what_was_never_me
     assert {row["url"] for row in skipped} == {A, F}
 
 
+async def test_what_a_rule_refused_before_is_visited_where_the_retry_finds_that_it_may_be(
+    deps: Deps, ledgers: Ledgers
+) -> None:
+    first = await start(deps, A, max_depth=2)
+    web: Web = {A: WebPage(links=(B, C)), B: WebPage(missing=True), C: WebPage(links=(D,)), D: WebPage(links=(E,))}
+    await SimulatedWorker(deps, web).crawl()
+    second = await retry(deps, first, max_depth=2)
+    await SimulatedWorker(deps, web | {B: WebPage(links=(D, E)), E: WebPage()}).crawl()
+    await ledgers.check()
+
+    assert ledgers.of[first].saved == {A, C, D}  # E is too deep
+    assert ledgers.of[second].saved == {B, E}
+
+
 @pytest.mark.parametrize("rules", [{}, {"exclude": ["[bc]$"]}], ids=["known", "excluded"])
 async def test_page_that_is_found_while_it_joins_to_be_visited_again_is_a_page(
     deps: Deps, ledgers: Ledgers, rules: dict[str, object]

@@ -68,7 +68,7 @@ REASONS: dict[PageState, dict[str, str]] = {
         "not_below": "it is not below the paths of `below`",
         "excluded": "a pattern of `exclude` matches",
         "not_included": "no pattern of `include` matches",
-        "known": "the job that this one retries has met it",
+        "known": "the job that this one retries visited it, or had no room for it",
         "cancelled": "the job was cancelled before it started",
         "invalid": "it was given as a seed, and is no http(s) URL",
     },

@@ -170,11 +170,13 @@ async def _visited_again(connection: Connection, job: CrawlJob, limit: int) -> t
 
 
 async def _met_before(connection: Connection, job: CrawlJob, fresh: Sequence[FoundPage]) -> set[str]:
-    """Those of these URLs that the job which this one retries has met, or the one that that one retried, and so on."""
+    """Those of these URLs that the job which this one retries visited or had no room for, or the one that that one
+    retried, and so on. What their rules refused may be found anew where a rule lets it in.
+    """
     before = {
         urls.page_id(job_id, page.url): replace(page, job_id=job_id, page_id=urls.page_id(job_id, page.url))
         for job_id in job.retry_of
         for page in fresh
     }
     known = await ledger.known_urls(connection, list(before.values()))
-    return {before[page_id].url for page_id in known}
+    return {before[page_id].url for page_id, reason in known.items() if reason in (None, BUDGET, TRAP)}
