@@ -132,6 +132,15 @@ async def test_lists_that_a_job_names_are_read_by_its_rules(deps: Deps) -> None:
     assert read.skipped_links == {"excluded": 1, "not_included": 1}
 
 
+async def test_list_that_is_the_seed_too_lists_pages_of_its_site(deps: Deps) -> None:
+    async with serving({"/a": page}) as site:
+        site.answers["/list"] = lambda: web.Response(text=f"{site.url}/a\nhttps://example.org/\n")
+        ledger = await crawled(deps, f"{site.url}/list", url_lists=[f"{site.url}/list"], sitemap="only")
+
+    assert paths(site, ledger) == {"/a"}
+    assert ledger.reasons == Counter(list=1)
+
+
 async def test_what_a_sitemap_dates_before_the_time_asked_for_is_left_out(deps: Deps) -> None:
     answers: Answers = {
         "/": page,

@@ -60,7 +60,7 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
     seeds, rejected = ([], ()) if start.retry_of else _seeds(start)
     unfit = [(page, "invalid") for page in {_as_page(start.job_id, seed.url) for seed in rejected}]
     async with deps.pool.acquire() as connection, connection.transaction():
-        sites, retry_of = await _origin_of(connection, start, seeds)
+        sites, retry_of = await _origin_of(connection, start)
         status = await jobs.start_job(
             connection, start.job_id, revision=start.revision, options=start.options, sites=sites, retry_of=retry_of
         )
@@ -85,12 +85,11 @@ async def start_crawl(deps: Deps, start: CrawlStart) -> None:
         deps.say(start.job_id, LogLevel.WARNING, f"seed rejected: {seed.reason}", url=urls.redacted(seed.url))
 
 
-async def _origin_of(
-    connection: Connection, start: CrawlStart, seeds: Sequence[FoundPage]
-) -> tuple[set[str], list[UUID]]:
+async def _origin_of(connection: Connection, start: CrawlStart) -> tuple[set[str], list[UUID]]:
     """The sites of a job that starts, and the jobs that it retries, the nearest first."""
     if start.retry_of is None:
-        return {urls.site(page.url) for page in seeds if not page.is_list}, []
+        # A seed may be one of the job's lists, too.
+        return {urls.site(url) for url in map(urls.canonical, start.seeds) if url}, []
     sites, before = await jobs.get_retried(connection, start.retry_of) or ([], [])
     return set(sites), [start.retry_of, *before]
 
