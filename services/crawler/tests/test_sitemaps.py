@@ -51,7 +51,7 @@ def test_index_lists_lists() -> None:
         'href="https://no.example/"/><link href="https://example.com/a"/><updated>2026-03-02T00:00:00Z</updated>'
         "</entry></feed>",
         '<rdf:RDF xmlns:rdf="r" xmlns="http://purl.org/rss/1.0/"><channel><link>https://no.example/</link></channel>'
-        "<item><link>https://example.com/a</link><pubDate>2026-03-01T23:00:00-01:00</pubDate></item></rdf:RDF>",
+        "<item><link>https://example.com/a</link><dc:date>2026-03-01T23:00:00-01:00</dc:date></item></rdf:RDF>",
         '<s:urlset xmlns:s="s" xmlns:image="i"><s:url><image:image><image:loc>https://no.example/</image:loc>'
         "</image:image><image:loc>https://no.example/</image:loc><s:loc>https://example.com/a</s:loc>"
         "<s:lastmod>2026-03-01</s:lastmod></s:url></s:urlset>",
@@ -60,6 +60,20 @@ def test_index_lists_lists() -> None:
 )
 def test_only_the_address_of_an_entry_counts_in_every_form(body: str) -> None:
     assert read_list(body.encode(), URL) == Listed((Entry("https://example.com/a", DAY_AFTER),))
+
+
+@pytest.mark.parametrize(
+    ("dates", "modified"),
+    [(("2026-03-01", "2020-01-01"), DAY_AFTER), (("2020-01-01", "2026-03-01"), DAY_AFTER), (("2020-01-01", ""), None)],
+)
+def test_address_that_is_listed_again_has_the_later_date_or_none(
+    dates: tuple[str, str], modified: datetime | None
+) -> None:
+    entries = "".join(f"<url><loc>/a</loc><lastmod>{date}</lastmod></url>" for date in dates)
+
+    assert read_list(f"<urlset {NS}>{entries}</urlset>".encode(), URL) == Listed(
+        (Entry("https://example.com/a", modified),)
+    )
 
 
 def test_text_lists_a_url_a_line() -> None:

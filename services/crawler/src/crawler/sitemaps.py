@@ -29,7 +29,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # The elements that hold an entry, by the name of the document's element, and those that say where and when.
 _ENTRIES = {"urlset": "url", "sitemapindex": "sitemap", "rss": "item", "RDF": "item", "feed": "entry"}
 _ADDRESSES = frozenset({"loc", "link"})
-_DATES = frozenset({"lastmod", "pubDate", "updated"})
+_DATES = frozenset({"lastmod", "pubDate", "updated", "dc:date"})
 # Often forgotten in handwritten lists, and fatal to a parser of XML; inside CDATA, the group, it means itself.
 _BARE_AMPERSAND = re.compile(
     rb"(<!\[CDATA\[.*?(?:\]\]>|\Z))|&(?!(?:[A-Za-z]{2,8}|#\d{1,7}|#x[0-9A-Fa-f]{1,6});)", re.DOTALL
@@ -115,8 +115,12 @@ class _Reader:
             self.beyond += bool(self.address)
             return
         url = join(self.url, self.address) if self.address else None
-        if url is not None and url not in self.entries:
-            self.entries[url] = Entry(url, moment(self.date), is_list=self.root == "sitemapindex")
+        if url is None:
+            return
+        modified, before = moment(self.date), self.entries.get(url)
+        # Listed again, the later date counts; what has none may be of any time.
+        if before is None or (before.modified and (modified is None or modified > before.modified)):
+            self.entries[url] = Entry(url, modified, is_list=self.root == "sitemapindex")
 
     def entity(self, *_: object) -> None:
         raise _EnoughError  # no list needs entities of its own, and a few can stand for gigabytes
