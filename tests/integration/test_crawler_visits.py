@@ -19,7 +19,7 @@ from made_up_web import SimulatedWorker, crawler_deps, start
 from tallyho_contracts.crawls import CrawlOptions
 from tallyho_contracts.pages import Outcome
 from tallyho_postgres.pool import Pool
-from watched_site import done, page, serving, visiting, working
+from watched_site import done, page, serving, until, visiting, working
 
 
 @pytest.fixture
@@ -119,6 +119,24 @@ async def test_list_that_takes_too_long_to_read_fails_alone(deps: Deps) -> None:
 
     assert isinstance(visit, Visit)
     assert (visit.outcome, visit.reason, visit.status_code) == (Outcome.FAILED, "parser_timeout", 200)
+
+
+async def test_list_that_waits_for_others_to_be_read_takes_no_turn_of_its_host_meanwhile(deps: Deps) -> None:
+    async with serving({"/list": lambda: web.Response(text="/a")}) as site, visiting(deps.pool) as visitor:
+        await start(deps, f"{site.url}/", url_lists=[f"{site.url}/list"], delay=3600)
+        [queued] = [claimed for claimed in await SimulatedWorker(deps).claim() if claimed.is_list]
+        for _ in range(visit.LISTS_AT_ONCE):
+            await visitor._reading.acquire()
+        visiting_list = asyncio.create_task(visitor.visit(queued))
+        await until(lambda: deps.pool.fetchval("SELECT robots_verdict FROM origins"))
+        while not visitor._reading._waiters:  # what waits there can't be awaited
+            await asyncio.sleep(0)
+        turns = await deps.pool.fetchval("SELECT count(*) FROM paces")
+        visitor._reading.release()
+        await visiting_list
+
+    assert turns == 0
+    assert site.requests["/list"] == 1
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,10 @@ class Visitor:
         return visit
 
     async def _allowed(self, page: QueuedPage, robots: Robots) -> Visit | Postponed | None:
-        if not await self.politeness.turn(page.lane, robots):
-            return None
+        # A turn that waits for other lists to be read is none any more.
         async with self._reading if page.is_list else nullcontext():
+            if not await self.politeness.turn(page.lane, robots):
+                return None
             # It can take a while until it is this page's turn.
             if page.lane.job_id in self.halts:
                 return None
