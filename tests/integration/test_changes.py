@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from crawler import origins
 from crawler.commands import close_some, on_commands
 from crawler.deps import Deps
 from crawler.frontier import Lane
@@ -243,7 +244,7 @@ async def test_budget_that_changes_all_the_time_is_kept_whoever_works(deps: Deps
 async def test_delay_of_a_job_spaces_its_own_requests_and_nobody_elses(deps: Deps) -> None:
     politeness = Politeness(deps.pool, None, user_agent="Tallyho", host_delay=0.0)  # type: ignore[arg-type]  # no fetch
     robots = Robots("Tallyho", None)
-    slow, fast = uuid4(), uuid4()
+    slow, fast = await start(deps, HUB, delay=0.2), await start(deps, HUB, delay=0.001)
 
     def lane(job_id: UUID, delay: float | None) -> Lane:
         return Lane(job_id, SITE, 0, 1, CrawlOptions(delay=delay))
@@ -252,7 +253,7 @@ async def test_delay_of_a_job_spaces_its_own_requests_and_nobody_elses(deps: Dep
     began = loop.time()
     turns = [await politeness.turn(lane(slow, 0.2), robots) for _ in range(3)]
     spaced = loop.time() - began
-    await politeness.turn(lane(slow, 3600), robots)
+    await change(deps, slow, 2, delay=3600)
     too_far = await politeness.turn(lane(slow, 3600), robots)
     others = [await politeness.turn(lane(fast, delay), robots) for delay in (None, 0.001)]
 
@@ -260,3 +261,23 @@ async def test_delay_of_a_job_spaces_its_own_requests_and_nobody_elses(deps: Dep
     assert spaced > 0.39
     assert not too_far
     assert others == [True] * 2
+
+
+async def test_changed_delay_holds_after_the_turns_that_are_reserved_also_for_lanes_claimed_before(deps: Deps) -> None:
+    job_id = await start(deps, HUB, delay=2)
+    lane = Lane(job_id, SITE, 0, 1, CrawlOptions(delay=2))
+
+    async def reserved() -> float:
+        async with deps.pool.acquire() as connection, connection.transaction():
+            wait = await origins.reserve_turn(connection, lane, is_spaced=False, within=100, idle=0)
+            now: float = await connection.fetchval("SELECT extract(epoch FROM now())::float8")
+        assert wait is not None
+        return now + wait
+
+    turns = [await reserved() for _ in range(2)]
+    await change(deps, job_id, 2, delay=10)
+    turns += [await reserved() for _ in range(2)]
+    await change(deps, job_id, 3, delay=1)
+    turns += [await reserved() for _ in range(2)]
+
+    assert [round(turn - turns[0], 3) for turn in turns] == [0, 2, 12, 22, 23, 24]

@@ -97,6 +97,7 @@ async def _origin_of(connection: Connection, start: CrawlStart) -> tuple[set[str
 async def change_crawl(deps: Deps, change: CrawlChange) -> None:
     """Let other rules hold for a job, and confirm it with the pages that join for a larger budget."""
     async with deps.pool.acquire() as connection, connection.transaction():
+        before = await store.lock_jobs(connection, [change.job_id])
         if not await jobs.change_options(connection, change.job_id, change.options, revision=change.revision):
             return
         [job] = await store.lock_jobs(connection, [change.job_id])
@@ -107,7 +108,9 @@ async def change_crawl(deps: Deps, change: CrawlChange) -> None:
         open_again = replace(job, closing=job.status == "cancelled")
         step = Step(job.sites, admission.retry_after, admitted=number, pages=number)
         await join(deps, connection, open_again, admission, step)
-        await jobs.renew_pace(connection, change.job_id)
+        if before:
+            longer = (change.options.delay or 0.0) - (before[0].options.delay or 0.0)
+            await jobs.renew_pace(connection, change.job_id, longer=longer)
         joined = spawned_pages(admission.joining)
         changed = CrawlChanged(parent_job_id=change.job_id, revision=change.revision, pages=joined)
         event = crawl_event(changed, change.job_id, deps.now())

@@ -1,6 +1,7 @@
 """The rows of jobs: how they start, change and end. One function per named query; the caller owns the transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from tallyho_contracts.crawls import CrawlOptions
@@ -54,9 +55,9 @@ async def change_options(connection: Connection, job_id: UUID, options: CrawlOpt
     return bool(changed)
 
 
-async def renew_pace(connection: Connection, job_id: UUID) -> None:
-    """Let a job's own delay begin anew, and its lanes be looked at now."""
-    await connection.execute(SQL["renew_pace"], job_id)
+async def renew_pace(connection: Connection, job_id: UUID, *, longer: float) -> None:
+    """Let a delay of a job that is so many seconds longer hold from now on, and its lanes be looked at now."""
+    await connection.execute(SQL["renew_pace"], job_id, timedelta(seconds=longer))
 
 
 async def note_closed(connection: Connection, job_id: UUID, pages: int, *, closing: bool) -> None:

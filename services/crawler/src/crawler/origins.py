@@ -24,15 +24,15 @@ async def reserve_turn(
     origin, pace = 0.0, 0.0
     if is_spaced:
         origin = await connection.fetchval(SQL["lock_origin"], lane.origin)
-    if delay := lane.options.delay:
+    if lane.options.delay:
         pace = await connection.fetchval(SQL["lock_pace"], lane.job_id, lane.origin)
     wait = max(origin, pace)
     if wait > within or (is_spaced and pace - origin > idle):
         return None
     if is_spaced:
         await connection.execute(SQL["reserve_fetch"], lane.origin, timedelta(seconds=wait))
-    if delay:
-        await connection.execute(SQL["reserve_job_fetch"], lane.job_id, lane.origin, timedelta(seconds=wait + delay))
+    if lane.options.delay:
+        await connection.execute(SQL["reserve_job_fetch"], lane.job_id, lane.origin, timedelta(seconds=wait))
     return wait
 
 

@@ -1,6 +1,6 @@
 -- name: renew_pace
--- Let a job send its requests by another delay from now on.
-WITH pace AS (DELETE FROM paces WHERE job_id = $1)
+-- Let a job send its requests by a delay that is $2 longer, or shorter, than that which held when the last were reserved.
+WITH pace AS (UPDATE paces SET next_fetch_at = greatest(now(), next_fetch_at + $2::interval) WHERE job_id = $1)
 UPDATE lanes SET due_at = least(due_at, now()) WHERE job_id = $1
 
 -- name: start_job

@@ -13,8 +13,10 @@ RETURNING extract(epoch FROM greatest(next_fetch_at, now()) - now())::float8
 UPDATE origins SET next_fetch_at = now() + $2::interval + delay WHERE origin = $1
 
 -- name: reserve_job_fetch
--- Let a job send its next request to an origin in $3, not earlier. Its pace there is locked.
-UPDATE paces SET next_fetch_at = now() + $3::interval WHERE job_id = $1 AND origin = $2
+-- Reserve a job's request to an origin in $3: its next one may be sent its delay later. Its pace there is locked. The lane
+-- may have been claimed by another delay.
+UPDATE paces SET next_fetch_at = now() + $3::interval + make_interval(secs => coalesce((options ->> 'delay')::float8, 0))
+FROM jobs WHERE paces.job_id = $1 AND origin = $2 AND jobs.job_id = $1
 
 -- name: hold_origin
 -- Send nothing more to an origin that is too busy, for $2 or, the more often it says so in a row, longer: the first time
