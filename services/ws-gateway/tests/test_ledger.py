@@ -66,8 +66,11 @@ async def test_urls_are_listed_by_state_and_reason(ledger: Any, query: dict[str,
 async def test_cursor_that_no_list_gave_is_refused(ledger: Any, after: str) -> None:
     response = await ledger.http.get(f"/v1/jobs/{JOB}/urls", params={"after": after})
 
+    [error] = (await response.json())["errors"]
+
     assert response.status == 422
-    assert [error["field"] for error in (await response.json())["errors"]] == ["after"]
+    assert error["field"] == "after"
+    assert "NUL" not in error["message"]
 
 
 async def test_ledger_counts_pages_and_skipped_urls_by_reason(ledger: Any) -> None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
+from tallyho_contracts.event import NO_NUL
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused, RequestTimedOut
 
@@ -95,7 +96,7 @@ def _in_words(fault: ErrorDetails) -> str:
         return "is not known here"
     if fault["type"] == "missing":
         return "is required"
-    if fault["type"] == "string_pattern_mismatch":
+    if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NO_NUL:
         return "must not contain a NUL character"
     return fault["msg"].removeprefix("Value error, ")
 
