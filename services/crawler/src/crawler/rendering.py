@@ -8,6 +8,8 @@ a resolver that knows no name.
 import asyncio
 import os
 from contextlib import AsyncExitStack, suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -62,7 +64,7 @@ class Renderer:
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._public)
         self._playwright = await self._open.enter_async_context(async_playwright())
-        await self._started()
+        self._browser = await self._launched()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -76,6 +78,7 @@ class Renderer:
         Raises FetchingBrokenError.
         """
         fetched = await self._fetcher.fetch(url)
+        self._pages: Counter[Browser] = Counter()
         if not isinstance(fetched, Fetched) or media_type(fetched.content_type) not in _HTML:
             return fetched
         try:
@@ -84,8 +87,8 @@ class Renderer:
                 requests = _Requests(self._fetcher, self._public, self._politeness, url, fetched)
                 return await self._rendered_page(browser, requests)
             finally:
-                if browser is not self._browser and not browser.contexts:
-                    await browser.close()
+                self._pages[browser] -= 1
+                await self._close_unused(browser)
         except TimeoutError:
             return Failed("render_timeout", fetched.status)
         except BrowserError:
@@ -94,8 +97,9 @@ class Renderer:
     async def _started(self) -> Browser:
         async with self._starting:
             if self._browser is None or self._rendered == PAGES_PER_BROWSER or not self._browser.is_connected():
-                # Whoever has the last page of the one before closes it.
-                self._browser, self._rendered = await self._launched(), 0
+                before, self._browser, self._rendered = self._browser, await self._launched(), 0
+                if before:
+                    await self._close_unused(before)
             self._rendered += 1
             return self._browser
 
@@ -115,8 +119,14 @@ class Renderer:
                 user_agent=self.user_agent, service_workers="block", accept_downloads=False, ignore_https_errors=True
             )
         except BrowserError:
+            self._pages[self._browser] += 1
             if browser is self._browser:  # it says that it is connected even when its driver has died
                 self._browser = None
+    async def _close_unused(self, browser: Browser) -> None:
+        if browser is not self._browser and not self._pages[browser]:
+            del self._pages[browser]
+            await browser.close()
+
             raise
 
     async def _rendered_page(self, browser: Browser, requests: "_Requests") -> Result:
