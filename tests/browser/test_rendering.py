@@ -16,12 +16,15 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from crawler.fetch import Fetched, Fetcher
+from crawler.extract import extract
+from crawler.fetch import Failed, Fetched, Fetcher
 from crawler.politeness import Politeness
 from crawler.rendering import Renderer
 from crawler.urls import document_id
 from frontier_checks import Ledger
+from made_up_pdf import pdf
 from mailboxes import Mailbox, open_mailbox_of, send
+from playwright.async_api import Page
 from tallyho_contracts.crawls import CrawlOptions, CrawlStart
 from tallyho_contracts.registry import COMMANDS
 from tallyho_messaging.connection import Amqp
@@ -79,6 +82,20 @@ for (const place of ["/api/public", "OWN/secret", "/back"])
 </script>"""
 
 
+# What scripts do besides writing a page, and what is kept of it.
+HABITS = {
+    "reloads": "location.reload()",
+    "posts": "document.body.append(form); form.submit()",
+    "mails": "location.href = 'mailto:shop@example.com'",
+    "routes": "history.pushState({}, '', '/docs/start/'); main.innerHTML = '<a href=next>next</a>'",
+    "negotiates": "fetch('/prices', {headers: {Accept: 'text/csv'}}).then(a => a.text()).then(t => main.append(t))",
+    "encoded": "main.innerHTML = '<a href=\"/find?q=caf\\u00e9\">find</a>'",
+    "grows": "main.textContent = '<'.repeat(3_000_000)",
+}
+HABIT = """<!doctype html><meta charset=windows-1252><title>Habit</title><main id=main>here</main>
+<form id=form method=post action=/posted></form><script>SCRIPT</script>"""
+
+
 class ScriptedSite:
     """A site whose pages are made by scripts; notes what is asked for, and at which of this machine's addresses."""
 
@@ -113,6 +130,13 @@ class ScriptedSite:
                     "PRIVATE", f"http://127.0.0.2:{port}"
                 )
                 return web.Response(text=page, content_type="text/html")
+            case "prices":
+                return web.Response(text=f"as {request.headers['Accept']}")
+            case "habit":
+                script = HABITS[request.path.split("/")[2]]
+                return web.Response(body=HABIT.replace("SCRIPT", script).encode(), content_type="text/html")
+            case "untyped":
+                return web.Response(body=pdf("a page"), headers={"Content-Type": ""})
             case "frame":
                 return web.Response(text=FRAME.replace("OWN", self.url), content_type="text/html")
             case "back":
@@ -240,6 +264,97 @@ async def test_page_reads_no_other_private_origin_and_no_frame_reads_its_own(cra
     assert {path for address, _, path in site.asked if address == "127.0.0.2"} <= {"/robots.txt"}
 
 
+@asynccontextmanager
+async def rendering(pool: Pool) -> AsyncIterator[tuple[str, Renderer]]:
+    """The address of the site, and a renderer in this process that may go there."""
+    agent, own = "Tallyho/test", ip_network("127.0.0.1")
+    async with scripted_site() as site, Fetcher(user_agent=agent, allowed_networks=[own]) as fetcher:
+        politeness = Politeness(pool, fetcher, user_agent=agent, host_delay=0.0)
+        async with Renderer(
+            fetcher, Fetcher(user_agent=agent), politeness, chromium=CHROMIUM, seconds=60.0
+        ) as renderer:
+            yield site.url, renderer
+
+
+async def test_page_stays_as_it_is_when_its_scripts_lead_nowhere(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool) as (url, renderer):
+        results = {habit: await renderer.fetch(f"{url}/habit/{habit}") for habit in ("reloads", "posts", "mails")}
+
+    for habit, result in results.items():
+        assert isinstance(result, Fetched), (habit, result)
+        assert '<title>Habit</title></head><body><main id="main">here</main>' in result.body.decode()
+
+
+async def test_links_mean_what_they_mean_in_the_browser(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool) as (url, renderer):
+        found = [await renderer.fetch(f"{url}/habit/{habit}") for habit in ("routes", "encoded")]
+        routes, encoded = (
+            extract(result.body, result.content_type, url).links.urls for result in found if isinstance(result, Fetched)
+        )
+
+    # By the address that a script gave the page, and in the encoding that the page had.
+    assert routes == (f"{url}/docs/start/next",)
+    assert encoded == (f"{url}/find?q=caf%E9",)
+
+
+async def test_data_come_in_the_form_that_a_script_asks_for(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool) as (url, renderer):
+        result = await renderer.fetch(f"{url}/habit/negotiates")
+
+    assert isinstance(result, Fetched)
+    assert "hereas text/csv" in result.body.decode()
+
+
+async def test_pdf_of_no_type_is_not_rendered(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool) as (url, renderer):
+        result = await renderer.fetch(f"{url}/untyped")
+
+    assert isinstance(result, Fetched)
+    assert result.body.startswith(b"%PDF-")
+
+
+async def test_page_that_became_too_large_stays_in_the_browser(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def content(_: Page) -> str:
+        raise AssertionError("it would come through the driver, which it can end")
+
+    monkeypatch.setattr(Page, "content", content)
+    async with rendering(crawler_pool) as (url, renderer):
+        result = await renderer.fetch(f"{url}/habit/grows")
+
+    assert result == Failed("too_large", 200)
+
+
+async def test_browser_ends_once_another_has_taken_its_place(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.rendering.PAGES_PER_BROWSER", 2)
+    others = await browsers()
+    async with rendering(crawler_pool) as (url, renderer):
+
+        async def is_alone() -> bool:
+            return len(await browsers() - others) == 1
+
+        await until(is_alone)
+        for number in range(5):
+            await renderer.fetch(f"{url}/item/{number}")
+        await until(is_alone, seconds=10)
+
+
+async def browsers() -> set[str]:
+    """The browsers that this process has started."""
+    drivers = await children_of(os.getpid(), "run-driver")
+    return {browser for driver in drivers for browser in await children_of(driver, "chromium")}
+
+
+async def children_of(pid: int | str, name: str) -> set[str]:
+    """The processes that another has started, by their ids."""
+    listing = await asyncio.create_subprocess_exec("pgrep", "-P", str(pid), "-f", name, stdout=asyncio.subprocess.PIPE)
+    output, _ = await listing.communicate()
+    return set(output.decode().split())
+
+
 async def test_renderer_that_can_start_no_browser_any_more_ends(
     amqp: Amqp, amqp_url: str, database_url: str, crawler_pool: Pool
 ) -> None:
@@ -262,11 +377,8 @@ async def test_renderer_that_can_start_no_browser_any_more_ends(
 
 async def driver_of(process: Process) -> int:
     """The process through which a crawler starts browsers."""
-    listing = await asyncio.create_subprocess_exec(
-        "pgrep", "-P", str(process.pid), "-f", "run-driver", stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await listing.communicate()
-    return int(output)
+    (driver,) = await children_of(process.pid, "run-driver")
+    return int(driver)
 
 
 async def read(mailbox: Mailbox, ledgers: dict[UUID, Ledger], crawl: CrawlStart) -> None:

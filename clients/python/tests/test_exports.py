@@ -1,5 +1,6 @@
 """What an export leaves behind when it is interrupted, and what it then goes on from."""
 
+import asyncio
 import json
 import resource
 from pathlib import Path
@@ -78,6 +79,22 @@ async def test_file_that_lacks_what_its_note_tells_of_is_not_resumed(
         found = await exports.export(client, gateway.job_id, target, form)
 
     assert found == 7
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_file_that_another_export_is_writing_is_left_to_it(
+    gateway: "GatewayDouble", target: Path, form: str
+) -> None:
+    gateway.document_count = 7
+    async with Tallyho(gateway.url) as client:
+        exporting = (exports.export(client, gateway.job_id, target, form, resume=resume) for resume in (False, True))
+        first, second = await asyncio.gather(*exporting, return_exceptions=True)
+        await exports.export(client, gateway.job_id, whole := target.with_name("whole"), form)
+
+    assert first == 7
+    assert str(second) == f"another export is writing {target}"
+    assert target.read_bytes() == whole.read_bytes()
+    assert sorted(target.parent.iterdir()) == [target, whole]
 
 
 async def test_note_that_a_kill_left_beside_a_finished_file_goes(gateway: "GatewayDouble", target: Path) -> None:

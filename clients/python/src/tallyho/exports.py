@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from contextlib import aclosing, closing
+from collections.abc import Iterator
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -65,14 +66,33 @@ async def export(client: Tallyho, job_id: UUID, target: Path, form: str, *, resu
     job = await client.job(job_id)
     note = target.with_name(f"{target.name}.progress")
     try:
-        writer, progress = _begun(target, note, job, form, resume=resume)
-        with closing(writer):
-            ordinal = await _write_all(client, job, writer, note, progress)
-            writer.finish(target)
-        note.unlink()
+        with _alone(target):
+            writer, progress = _begun(target, note, job, form, resume=resume)
+            with closing(writer):
+                ordinal = await _write_all(client, job, writer, note, progress)
+                writer.finish(target)
+            note.unlink()
     except OSError as error:
         raise TallyhoError(f"{error.filename or target}: {error.strerror or error}") from error
     return ordinal
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Hold the lock of a target, which ends with this process. Raises TallyhoError when another export holds it."""
+    lock = target.with_name(f"{target.name}.lock")
+    with lock.open("w") as file:
+        with suppress(ModuleNotFoundError):  # Windows has none
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TallyhoError(f"another export is writing {target}") from error
+        try:
+            yield
+        finally:
+            lock.unlink()
 
 
 async def _write_all(client: Tallyho, job: Job, writer: Writer, note: Path, progress: Progress) -> int:

@@ -137,12 +137,13 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
 
-    async def fetch(self, url: str, *, first_bytes: int | None = None) -> Result:
+    async def fetch(self, url: str, *, first_bytes: int | None = None, accept: str | None = None) -> Result:
         """Fetch a canonical URL once.
 
-        With `first_bytes` the body may be of any type, and is cut at that size instead of being refused.
+        With `first_bytes` the body may be of any type, of those that `accept` prefers, and is cut at that size instead
+        of being refused.
         """
-        return await self._get(url, {}, first_bytes)
+        return await self._get(url, {"Accept": accept} if accept else {}, first_bytes)
 
     async def fetch_if_modified(self, url: str, *, etag: str | None, last_modified: str | None) -> Result | NotModified:
         """Fetch a canonical URL once, unless it is as it was when it had these validators."""

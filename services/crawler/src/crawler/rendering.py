@@ -6,17 +6,20 @@ a resolver that knows no name.
 """
 
 import asyncio
+import json
 import os
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from playwright.async_api import Browser, BrowserContext, Page, Request, Route, async_playwright
 from playwright.async_api import Error as BrowserError
 
 from crawler import urls
-from crawler.extract import media_type
 from crawler.fetch import Failed, Fetched, Fetcher, Redirected, Result
+from crawler.parsing import ToParse
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.visit import FetchingBrokenError
 
@@ -26,7 +29,6 @@ MAX_REDIRECTS = 10
 QUIET_SECONDS = 3.0
 # Memory that a browser does not give back ends with it.
 PAGES_PER_BROWSER = 200
-_HTML = ("", "text/html", "application/xhtml+xml")
 _TYPES = frozenset(("document", "script", "xhr", "fetch", "stylesheet"))  # nothing else changes a page's text
 _METHODS = frozenset(("GET", "HEAD"))  # a crawler changes nothing
 _ARGUMENTS = (
@@ -36,6 +38,24 @@ _ARGUMENTS = (
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-background-networking",
 )
+# No event tells of that when a navigation was refused before.
+_COMPLETE = """new Promise(done => {
+  const look = () => document.readyState === "complete" ? done() : setTimeout(look, 50)
+  look()
+})"""
+# What links mean can lie in an address that a script gave the page, or in an encoding that is not kept. A source that
+# is too large stays in the page: it can end the driver.
+_SOURCE = """((url, limit) => {
+  if (document.URL.split("#")[0] !== url) {
+    const base = document.createElement("base")
+    base.href = document.baseURI
+    document.head?.prepend(base)
+  }
+  if (document.characterSet !== "UTF-8") for (const link of document.links) link.setAttribute("href", link.href)
+  const doctype = document.doctype ? new XMLSerializer().serializeToString(document.doctype) : ""
+  const source = doctype + (document.documentElement?.outerHTML ?? "")
+  return source.length > limit ? null : source
+})"""
 
 
 class Renderer:
@@ -58,11 +78,12 @@ class Renderer:
         self._starting = asyncio.Lock()
         self._browser: Browser | None = None
         self._rendered = 0
+        self._pages: Counter[Browser] = Counter()
 
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._public)
         self._playwright = await self._open.enter_async_context(async_playwright())
-        await self._started()
+        self._browser = await self._launched()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -76,7 +97,7 @@ class Renderer:
         Raises FetchingBrokenError.
         """
         fetched = await self._fetcher.fetch(url)
-        if not isinstance(fetched, Fetched) or media_type(fetched.content_type) not in _HTML:
+        if not isinstance(fetched, Fetched) or not ToParse(fetched.body, fetched.content_type, url).is_html:
             return fetched
         try:
             browser = await self._started()
@@ -84,8 +105,8 @@ class Renderer:
                 requests = _Requests(self._fetcher, self._public, self._politeness, url, fetched)
                 return await self._rendered_page(browser, requests)
             finally:
-                if browser is not self._browser and not browser.contexts:
-                    await browser.close()
+                self._pages[browser] -= 1
+                await self._close_unused(browser)
         except TimeoutError:
             return Failed("render_timeout", fetched.status)
         except BrowserError:
@@ -94,10 +115,17 @@ class Renderer:
     async def _started(self) -> Browser:
         async with self._starting:
             if self._browser is None or self._rendered == PAGES_PER_BROWSER or not self._browser.is_connected():
-                # Whoever has the last page of the one before closes it.
-                self._browser, self._rendered = await self._launched(), 0
+                before, self._browser, self._rendered = self._browser, await self._launched(), 0
+                if before:
+                    await self._close_unused(before)
             self._rendered += 1
+            self._pages[self._browser] += 1
             return self._browser
+
+    async def _close_unused(self, browser: Browser) -> None:
+        if browser is not self._browser and not self._pages[browser]:
+            del self._pages[browser]
+            await browser.close()
 
     async def _launched(self) -> Browser:
         # Chromium's own sandbox does not work for root.
@@ -127,18 +155,36 @@ class Renderer:
                 await context.route("**/*", requests.answer)
                 page = requests.page = await context.new_page()
                 page.on("dialog", lambda dialog: dialog.dismiss())
-                await page.goto(requests.url, wait_until="load", timeout=0)
+                await page.goto(requests.url, wait_until="commit", timeout=0)
+                run = await _beside_scripts(page)
+                await run(_COMPLETE)
                 with suppress(BrowserError):  # it never becomes quiet: what is there by then is taken
                     await page.wait_for_load_state("networkidle", timeout=QUIET_SECONDS * 1000)
                 if requests.left_for:
                     return Redirected(fetched.status, requests.left_for)
-                body = (await page.content()).encode("utf-8", "replace")
+                limit = self._fetcher.max_body_bytes
+                source: str | None = await run(f"{_SOURCE}({json.dumps(requests.url)}, {limit})")
         finally:
             with suppress(BrowserError):
                 await context.close()
-        if len(body) > self._fetcher.max_body_bytes:
+        body = None if source is None else source.encode("utf-8", "replace")
+        if body is None or len(body) > limit:
             return Failed("too_large", fetched.status)
         return replace(fetched, body=body, content_type="text/html; charset=utf-8")
+
+
+async def _beside_scripts(page: Page) -> Callable[[str], Awaitable[Any]]:
+    """What runs an expression in a page where the page's own scripts can change nothing that it uses."""
+    session = await page.context.new_cdp_session(page)
+    frame = (await session.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
+    world = (await session.send("Page.createIsolatedWorld", {"frameId": frame}))["executionContextId"]
+    options = {"contextId": world, "returnByValue": True, "awaitPromise": True}
+
+    async def run(expression: str) -> Any:
+        answer = await session.send("Runtime.evaluate", {"expression": expression, **options})
+        return answer["result"].get("value")
+
+    return run
 
 
 @dataclass
@@ -170,9 +216,10 @@ class _Requests:
                 found = await self._part(request)
             else:
                 # A window that the page has opened is no page of the crawl.
-                found = self._page(urls.canonical(request.url)) if request.frame.page is self.page else None
+                found = self._page(request) if request.frame.page is self.page else None
             if found is None:
-                return await route.abort()
+                # An aborted navigation leaves the page as it is, a failed one shows an error instead.
+                return await route.abort("aborted" if request.is_navigation_request() else "failed")
             # What is public is neither secret nor personal, so all may read it. The page's own may not be public.
             reader = urls.origin(self.url) if self._is_own(request.url) else request.headers.get("origin", "*")
             allowed = {"Access-Control-Allow-Origin": reader, "Access-Control-Allow-Credentials": "true"}
@@ -182,11 +229,12 @@ class _Requests:
             with suppress(BrowserError):
                 await route.abort()
 
-    def _page(self, url: str | None) -> Fetched | None:
+    def _page(self, request: Request) -> Fetched | None:
         if not self.is_shown:
             self.is_shown = True
             return self.fetched
-        if url and url != self.url:
+        url = urls.canonical(request.url)
+        if url and url != self.url and request.method == "GET":
             self.left_for = self.left_for or url
         return None
 
@@ -194,13 +242,15 @@ class _Requests:
         self.number += 1
         is_wanted = request.resource_type in _TYPES and request.method in _METHODS
         url = urls.canonical(request.url)
-        return await self._found(url) if url and is_wanted and self.number <= MAX_REQUESTS else None
+        if not url or not is_wanted or self.number > MAX_REQUESTS:
+            return None
+        return await self._found(url, request.headers.get("accept"))
 
     def _is_own(self, url: str) -> bool:
         canonical = urls.canonical(url)
         return canonical is not None and urls.origin(canonical) == urls.origin(self.url)
 
-    async def _found(self, url: str) -> Fetched | None:
+    async def _found(self, url: str, accept: str | None) -> Fetched | None:
         fetcher = self.fetcher
         for _ in range(MAX_REDIRECTS):
             if not self._is_own(url):
@@ -212,7 +262,7 @@ class _Requests:
                 return None
             if not robots.allows(url) or self.bytes_left <= 0:
                 return None
-            result = await fetcher.fetch(url, first_bytes=self.bytes_left)
+            result = await fetcher.fetch(url, first_bytes=self.bytes_left, accept=accept)
             if isinstance(result, Fetched):
                 self.bytes_left -= len(result.body)
                 return result
