@@ -191,11 +191,9 @@ WITH settled AS (
     WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
         AND NOT settled.has_pages
 )
-UPDATE lanes SET due_at = coalesce(
-    greatest(settled.first, (
-        SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
-    )), 'infinity'
-)
+UPDATE lanes SET due_at = greatest(coalesce(settled.first, 'infinity'), (
+    SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
+))
 FROM settled
 WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
     AND settled.has_pages
