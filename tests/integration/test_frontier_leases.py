@@ -181,6 +181,17 @@ async def test_work_whose_commit_was_not_heard_of_can_be_committed_again(deps: D
     assert ledgers.of[job_id].saved == {A, B, C}
 
 
+async def test_failed_attempt_whose_commit_was_not_heard_of_counts_once(deps: Deps) -> None:
+    await start(deps, A)
+    worker = SimulatedWorker(deps, {A: WebPage(hiccups=1)})
+    await worker.claim()
+    work = worker.finish()
+    await on_work(deps, work)
+    await on_work(deps, work)
+
+    assert await deps.pool.fetchval("SELECT attempts FROM queue") == 1
+
+
 async def test_living_workers_share_an_origin(deps: Deps) -> None:
     await start(deps, *(f"{SITE}/{number}" for number in range(40)))
     first, second, third = (SimulatedWorker(deps) for _ in range(3))
