@@ -7,6 +7,7 @@ from itertools import count, takewhile
 import pytest
 from crawler.bounds import bounded
 from crawler.extract import extract, to_markdown
+from crawler.parsing import ToParse, read
 from selectolax.lexbor import LexborHTMLParser
 
 SIZE = 400_000
@@ -67,6 +68,24 @@ def test_trap_costs_little_and_gives_up_its_links(trap: str) -> None:
     assert page.text.startswith("seen link")
     assert time.process_time() - started < 2
     assert len(page.main) < 2 * SIZE
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "<p x='<'><script>" + "</script " * 3_900 + "x" * 220_000,
+        f"<body class='{'a ' * 100_000}'>" + "<pre></pre>" * 1_990,
+    ],
+    ids=["end tags that do not end", "code blocks in one long class"],
+)
+def test_light_page_costs_little(trap: str) -> None:
+    page = ToParse((LINK + trap).encode(), "text/html; charset=utf-8", "https://example.com/")
+    started = time.process_time()
+    links = read(page).links
+
+    assert page.is_light
+    assert links.urls == ("https://example.com/x",)
+    assert time.process_time() - started < 0.25
 
 
 @pytest.mark.parametrize(

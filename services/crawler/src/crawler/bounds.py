@@ -48,7 +48,7 @@ _ATTRIBUTE = re.compile(rf"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_SPACE}*+={_SPACE}
 _COMMENT = r"<!--(?:-?>|.*?(?:--!?>|\Z))"
 _ATTRIBUTES = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE.pattern})*+"
 _END_OF_NAME = r"(?=[ \t\n\f\r/>])"
-_CONTENT_OF_RAW = rf">(?P<text>.*?)(?:</(?P=raw){_END_OF_NAME}[^>]*+>|\Z)"
+_CONTENT_OF_RAW = rf">(?P<text>.*?)(?:</(?P=raw){_END_OF_NAME}[^>]*+(?:>|\Z)|\Z)"
 _TOKEN = re.compile(
     rf"{_COMMENT}|<(?=[stxin])(?P<raw>{_RAW}){_END_OF_NAME}(?P<attributes>{_ATTRIBUTES})(?:{_CONTENT_OF_RAW}|\Z)"
     rf"|<(?P<tag>/?[a-zA-Z][^ \t\n\f\r/>]*+{_ATTRIBUTES})(?:>|\Z)",
