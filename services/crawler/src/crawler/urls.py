@@ -13,7 +13,8 @@ _SHORT = 300  # together; of these, many can be remembered
 # Behind the scheme a browser takes any slashes, also none.
 _USERINFO = re.compile(r"(//|^[^/?#\\@]{0,20}?:[/\\\s]*)[^/?#\\]*@")
 _SECRET = re.compile(
-    r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
+    r"([?&;#](?=[^=&;#]*=)"  # else what names a secret again and again is looked at from each of its places
+    r"(?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
     re.IGNORECASE,
 )
