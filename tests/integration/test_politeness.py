@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import time
 from collections import Counter
 from itertools import count
@@ -16,6 +17,7 @@ from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
 from crawler.politeness import OriginUnreachableError
+from crawler.robots import Robots
 from crawler.visit import Visitor
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import SimulatedWorker, crawler_deps, start
@@ -95,6 +97,42 @@ async def test_origins_that_cannot_be_reached_are_not_remembered_without_bound(
 
     assert 0 < max(remembered) <= 3
     assert kept == []
+
+
+KNOWN_ROBOTS = """
+INSERT INTO origins (origin, robots_verdict, robots_body, robots_expires_at)
+SELECT 'http://' || n, 'body', $1, 'infinity' FROM generate_series(1, 10) AS n
+"""
+
+
+async def test_long_robots_txt_are_not_remembered_without_bound(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "User-agent: *\n" + "Disallow: /private\n" * 1_000
+    monkeypatch.setattr(politeness_module, "CHARACTERS_REMEMBERED", 3 * len(body))
+    await deps.pool.execute(KNOWN_ROBOTS, body)
+    async with visiting(deps.pool) as visitor:
+        read = [await visitor.politeness.robots(f"http://{number + 1}") for number in range(10)]
+        remembered = visitor.politeness._copies.values()
+
+    assert not any(robots.allows("http://1/private") for robots in read)
+    assert 0 < len(remembered) <= 3
+
+
+async def test_loop_goes_on_while_a_long_robots_txt_is_read(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, goes_on, parse = threading.Event(), threading.Event(), Robots.parse
+
+    def parsed(body: str, user_agent: str) -> Robots:
+        began.set()
+        assert goes_on.wait(20)
+        return parse(body, user_agent)
+
+    monkeypatch.setattr(Robots, "parse", parsed)
+    await deps.pool.execute(KNOWN_ROBOTS, "User-agent: *\n" + "Disallow: /private\n" * 10_000)
+    async with visiting(deps.pool) as visitor:
+        reading = asyncio.create_task(visitor.politeness.robots("http://1"))
+        await asyncio.to_thread(began.wait, 20)
+        goes_on.set()
+
+        assert not (await reading).allows("http://1/private")
 
 
 async def test_robots_txt_is_asked_for_again_when_it_is_old(deps: Deps) -> None:
