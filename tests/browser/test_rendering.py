@@ -77,6 +77,11 @@ const read = place => fetch(place).then(answer => answer.text(), () => "refused"
 for (const place of ["/api/public", "OWN/secret", "/back"])
   read(place).then(text => parent.postMessage(text, "*"))
 </script>"""
+PART_BYTES = 64 * 1024
+GLUTTON = """<!doctype html><title>Glutton</title><main id=main></main><script>
+for (let part = 0; part < 40; part++)
+  fetch(`/part/${part}`).then(answer => answer.text()).then(text => document.getElementById("main").append("got "))
+</script>"""
 
 
 class ScriptedSite:
@@ -119,6 +124,10 @@ class ScriptedSite:
                 return web.Response(status=302, headers={"Location": f"{self.url}/secret"})
             case "away":
                 return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{port}/secret"})
+            case "glutton":
+                return web.Response(text=GLUTTON, content_type="text/html")
+            case "part":
+                return web.Response(text="x" * PART_BYTES)
             case "leaver":
                 return web.Response(text=LEAVER, content_type="text/html")
             case "":
@@ -238,6 +247,19 @@ async def test_page_reads_no_other_private_origin_and_no_frame_reads_its_own(cra
     # Another private origin, also by a redirect; and for the frame, the origin of the page.
     assert (text.count("refused"), text.count("framed-refused"), text.count("secret")) == (4, 2, 0)
     assert {path for address, _, path in site.asked if address == "127.0.0.2"} <= {"/robots.txt"}
+
+
+async def test_parts_that_a_page_asks_for_at_once_are_together_no_larger_than_two_pages(crawler_pool: Pool) -> None:
+    agent, networks = "Tallyho/test", [ip_network("127.0.0.1")]
+    fetcher = Fetcher(user_agent=agent, allowed_networks=networks, max_body_bytes=PART_BYTES)
+    async with scripted_site() as site, fetcher:
+        politeness = Politeness(crawler_pool, fetcher, user_agent=agent, host_delay=0.0)
+        others = Fetcher(user_agent=agent)
+        async with Renderer(fetcher, others, politeness, chromium=CHROMIUM, seconds=60.0) as renderer:
+            result = await renderer.fetch(f"{site.url}/glutton")
+
+    assert isinstance(result, Fetched)
+    assert 0 < result.body.partition(b"</main>")[0].count(b"got") <= 2
 
 
 async def test_renderer_that_can_start_no_browser_any_more_ends(
