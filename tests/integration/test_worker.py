@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -90,6 +91,19 @@ async def test_two_workers_share_a_site_within_its_concurrency(deps: Deps) -> No
     assert 1 < site.most_under_way <= 3
     assert len(ledgers.of[job_id].saved) == PAGES
     assert set(site.requests.values()) == {1}
+
+
+async def test_slot_is_given_back_after_its_tenure_though_pages_are_left(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(step=0.75 * worker_module.TENURE_SECONDS)
+    monkeypatch.setattr(worker_module, "monotonic", lambda: next(clock))
+    async with serving(tree(3)) as site, working(crawler_pool, host_concurrency=1):
+        seeds = [f"{site.url}/{number}" for number in range(3)]
+        await start(crawler_deps(crawler_pool, host_concurrency=1), *seeds, max_depth=0)
+        await done(crawler_pool)
+
+    assert await crawler_pool.fetchval("SELECT epoch FROM slots") == 3
 
 
 async def test_worker_that_is_stopped_finishes_what_is_under_way_and_another_does_the_rest(deps: Deps) -> None:
