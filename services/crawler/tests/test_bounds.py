@@ -129,6 +129,12 @@ def test_page_whose_markdown_would_be_huge_keeps_its_text(page: str) -> None:
     assert to_markdown(html, url="https://example.com/", otherwise="text") == "text"
 
 
+def test_page_of_very_many_addresses_that_are_relative_to_a_long_one_keeps_its_text() -> None:
+    html = "<img src=1>" * 20_000
+
+    assert to_markdown(html, url=f"https://example.com/{'x' * 2_000}/", otherwise="text") == "text"
+
+
 @pytest.mark.parametrize(
     "page",
     [
