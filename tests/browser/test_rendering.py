@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
+from crawler import rendering
 from crawler.fetch import Fetched, Fetcher
 from crawler.politeness import Politeness
 from crawler.rendering import Renderer
@@ -260,6 +261,20 @@ async def test_parts_that_a_page_asks_for_at_once_are_together_no_larger_than_tw
 
     assert isinstance(result, Fetched)
     assert 0 < result.body.partition(b"</main>")[0].count(b"got") <= 2
+
+
+async def test_page_that_asks_for_very_many_parts_gets_the_first_ones(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "MAX_REQUESTS", 5)
+    agent, networks = "Tallyho/test", [ip_network("127.0.0.1")]
+    async with scripted_site() as site, Fetcher(user_agent=agent, allowed_networks=networks) as fetcher:
+        politeness = Politeness(crawler_pool, fetcher, user_agent=agent, host_delay=0.0)
+        others = Fetcher(user_agent=agent)
+        async with Renderer(fetcher, others, politeness, chromium=CHROMIUM, seconds=60.0) as renderer:
+            await renderer.fetch(f"{site.url}/glutton")
+
+    assert sum(path.startswith("/part/") for _, _, path in site.asked) == 5
 
 
 async def test_renderer_that_can_start_no_browser_any_more_ends(
