@@ -369,6 +369,17 @@ async def reserved(pool: Pool, lane: Lane, *, within: float = 100.0, idle: float
     return None if wait is None else now + wait
 
 
+async def test_page_whose_job_is_halted_when_its_turn_comes_is_not_asked_for(deps: Deps) -> None:
+    async with serving({"/a": page}) as site:
+        [queued] = await claimed(deps, f"{site.url}/a")
+        async with visiting(deps.pool) as visitor:
+            visitor.halts.replace([queued.lane.job_id])
+            visited = await visitor.visit(queued)
+
+    assert visited is None
+    assert set(site.requests) == {"/robots.txt"}
+
+
 async def test_job_with_a_delay_keeps_it_and_that_of_the_origin(deps: Deps) -> None:
     slow, fast = await spaced_lanes(deps, 14.0, None)
     first, *times = [await reserved(deps.pool, lane) for lane in (slow, fast, slow, slow, fast)]
@@ -456,6 +467,15 @@ async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> Non
             await pages_in_turn(visitor, pages)
 
     assert await held(deps.pool) == 0
+    assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
+
+
+async def test_answer_does_not_calm_an_origin_that_is_left_alone_again(deps: Deps) -> None:
+    await start(deps, "http://busy.test/")
+    async with deps.pool.acquire() as connection:
+        await origins.hold_origin(connection, "http://busy.test", at_least=100, at_most=60, counts_at_once=True)
+        await origins.calm_origin(connection, "http://busy.test")
+
     assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
 
 
