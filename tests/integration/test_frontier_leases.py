@@ -233,6 +233,13 @@ async def test_worker_counts_no_others_that_visit_the_pages_of_other_jobs(deps: 
     assert counts == [0, 1, 1]
 
 
+async def test_workers_that_died_long_ago_are_forgotten(deps: Deps) -> None:
+    await deps.pool.execute("INSERT INTO workers VALUES (gen_random_uuid(), now() - interval '2 hours')")
+    await SimulatedWorker(deps).beat()
+
+    assert await deps.pool.fetchval("SELECT count(*) FROM workers") == 1
+
+
 async def test_worker_that_slept_for_hours_lives_again(deps: Deps) -> None:
     worker, other = SimulatedWorker(deps), SimulatedWorker(deps)
     await worker.beat()
