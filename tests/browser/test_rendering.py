@@ -80,6 +80,11 @@ const read = place => fetch(place).then(answer => answer.text(), () => "refused"
 for (const place of ["/api/public", "OWN/secret", "/back"])
   read(place).then(text => parent.postMessage(text, "*"))
 </script>"""
+PART_BYTES = 64 * 1024
+GLUTTON = """<!doctype html><title>Glutton</title><main id=main></main><script>
+for (let part = 0; part < 40; part++)
+  fetch(`/part/${part}`).then(answer => answer.text()).then(text => document.getElementById("main").append("got "))
+</script>"""
 
 
 # What scripts do besides writing a page, and what is kept of it.
@@ -143,6 +148,10 @@ class ScriptedSite:
                 return web.Response(status=302, headers={"Location": f"{self.url}/secret"})
             case "away":
                 return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{port}/secret"})
+            case "glutton":
+                return web.Response(text=GLUTTON, content_type="text/html")
+            case "part":
+                return web.Response(text="x" * PART_BYTES)
             case "leaver":
                 return web.Response(text=LEAVER, content_type="text/html")
             case "":
@@ -265,20 +274,21 @@ async def test_page_reads_no_other_private_origin_and_no_frame_reads_its_own(cra
 
 
 @asynccontextmanager
-async def rendering(pool: Pool) -> AsyncIterator[tuple[str, Renderer]]:
-    """The address of the site, and a renderer in this process that may go there."""
+async def rendering(pool: Pool, *, max_body_bytes: int = 1_000_000) -> AsyncIterator[tuple[ScriptedSite, Renderer]]:
+    """The site, and a renderer in this process that may go there."""
     agent, own = "Tallyho/test", ip_network("127.0.0.1")
-    async with scripted_site() as site, Fetcher(user_agent=agent, allowed_networks=[own]) as fetcher:
+    fetcher = Fetcher(user_agent=agent, allowed_networks=[own], max_body_bytes=max_body_bytes)
+    async with scripted_site() as site, fetcher:
         politeness = Politeness(pool, fetcher, user_agent=agent, host_delay=0.0)
         async with Renderer(
             fetcher, Fetcher(user_agent=agent), politeness, chromium=CHROMIUM, seconds=60.0
         ) as renderer:
-            yield site.url, renderer
+            yield site, renderer
 
 
 async def test_page_stays_as_it_is_when_its_scripts_lead_nowhere(crawler_pool: Pool) -> None:
-    async with rendering(crawler_pool) as (url, renderer):
-        results = {habit: await renderer.fetch(f"{url}/habit/{habit}") for habit in ("reloads", "posts", "mails")}
+    async with rendering(crawler_pool) as (site, renderer):
+        results = {habit: await renderer.fetch(f"{site.url}/habit/{habit}") for habit in ("reloads", "posts", "mails")}
 
     for habit, result in results.items():
         assert isinstance(result, Fetched), (habit, result)
@@ -286,28 +296,30 @@ async def test_page_stays_as_it_is_when_its_scripts_lead_nowhere(crawler_pool: P
 
 
 async def test_links_mean_what_they_mean_in_the_browser(crawler_pool: Pool) -> None:
-    async with rendering(crawler_pool) as (url, renderer):
-        found = [await renderer.fetch(f"{url}/habit/{habit}") for habit in ("routes", "encoded")]
+    async with rendering(crawler_pool) as (site, renderer):
+        found = [await renderer.fetch(f"{site.url}/habit/{habit}") for habit in ("routes", "encoded")]
         routes, encoded = (
-            extract(result.body, result.content_type, url).links.urls for result in found if isinstance(result, Fetched)
+            extract(result.body, result.content_type, site.url).links.urls
+            for result in found
+            if isinstance(result, Fetched)
         )
 
     # By the address that a script gave the page, and in the encoding that the page had.
-    assert routes == (f"{url}/docs/start/next",)
-    assert encoded == (f"{url}/find?q=caf%E9",)
+    assert routes == (f"{site.url}/docs/start/next",)
+    assert encoded == (f"{site.url}/find?q=caf%E9",)
 
 
 async def test_data_come_in_the_form_that_a_script_asks_for(crawler_pool: Pool) -> None:
-    async with rendering(crawler_pool) as (url, renderer):
-        result = await renderer.fetch(f"{url}/habit/negotiates")
+    async with rendering(crawler_pool) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/habit/negotiates")
 
     assert isinstance(result, Fetched)
     assert "hereas text/csv" in result.body.decode()
 
 
 async def test_pdf_of_no_type_is_not_rendered(crawler_pool: Pool) -> None:
-    async with rendering(crawler_pool) as (url, renderer):
-        result = await renderer.fetch(f"{url}/untyped")
+    async with rendering(crawler_pool) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/untyped")
 
     assert isinstance(result, Fetched)
     assert result.body.startswith(b"%PDF-")
@@ -320,8 +332,8 @@ async def test_page_that_became_too_large_stays_in_the_browser(
         raise AssertionError("it would come through the driver, which it can end")
 
     monkeypatch.setattr(Page, "content", content)
-    async with rendering(crawler_pool) as (url, renderer):
-        result = await renderer.fetch(f"{url}/habit/grows")
+    async with rendering(crawler_pool) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/habit/grows")
 
     assert result == Failed("too_large", 200)
 
@@ -331,14 +343,14 @@ async def test_browser_ends_once_another_has_taken_its_place(
 ) -> None:
     monkeypatch.setattr("crawler.rendering.PAGES_PER_BROWSER", 2)
     others = await browsers()
-    async with rendering(crawler_pool) as (url, renderer):
+    async with rendering(crawler_pool) as (site, renderer):
 
         async def is_alone() -> bool:
             return len(await browsers() - others) == 1
 
         await until(is_alone)
         for number in range(5):
-            await renderer.fetch(f"{url}/item/{number}")
+            await renderer.fetch(f"{site.url}/item/{number}")
         await until(is_alone, seconds=10)
 
 
@@ -353,6 +365,24 @@ async def children_of(pid: int | str, name: str) -> set[str]:
     listing = await asyncio.create_subprocess_exec("pgrep", "-P", str(pid), "-f", name, stdout=asyncio.subprocess.PIPE)
     output, _ = await listing.communicate()
     return set(output.decode().split())
+
+
+async def test_parts_that_a_page_asks_for_at_once_are_together_no_larger_than_two_pages(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool, max_body_bytes=PART_BYTES) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/glutton")
+
+    assert isinstance(result, Fetched)
+    assert 0 < result.body.partition(b"</main>")[0].count(b"got") <= 2
+
+
+async def test_page_that_asks_for_very_many_parts_gets_the_first_ones(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.rendering.MAX_REQUESTS", 5)
+    async with rendering(crawler_pool) as (site, renderer):
+        await renderer.fetch(f"{site.url}/glutton")
+
+    assert sum(path.startswith("/part/") for _, _, path in site.asked) == 5
 
 
 async def test_renderer_that_can_start_no_browser_any_more_ends(

@@ -241,6 +241,18 @@ async def test_budget_that_changes_all_the_time_is_kept_whoever_works(deps: Deps
     assert max(ledger.changes) == 11
 
 
+async def test_lanes_that_wait_for_a_long_delay_are_due_when_it_is_taken_away(deps: Deps) -> None:
+    job_id = await start(deps, HUB, delay=3600.0)
+    await deps.pool.execute("UPDATE lanes SET due_at = now() + interval '1 hour'")
+    worker = SimulatedWorker(deps, WEB)
+    before = await worker.claim()
+    await change(deps, job_id, 2)
+    after = await worker.claim()
+
+    assert before == []
+    assert [page.url for page in after] == [HUB]
+
+
 async def test_delay_of_a_job_spaces_its_own_requests_and_nobody_elses(deps: Deps) -> None:
     politeness = Politeness(deps.pool, None, user_agent="Tallyho", host_delay=0.0)  # type: ignore[arg-type]  # no fetch
     robots = Robots("Tallyho", None)

@@ -181,6 +181,17 @@ async def test_work_whose_commit_was_not_heard_of_can_be_committed_again(deps: D
     assert ledgers.of[job_id].saved == {A, B, C}
 
 
+async def test_failed_attempt_whose_commit_was_not_heard_of_counts_once(deps: Deps) -> None:
+    await start(deps, A)
+    worker = SimulatedWorker(deps, {A: WebPage(hiccups=1)})
+    await worker.claim()
+    work = worker.finish()
+    await on_work(deps, work)
+    await on_work(deps, work)
+
+    assert await deps.pool.fetchval("SELECT attempts FROM queue") == 1
+
+
 async def test_living_workers_share_an_origin(deps: Deps) -> None:
     await start(deps, *(f"{SITE}/{number}" for number in range(40)))
     first, second, third = (SimulatedWorker(deps) for _ in range(3))
@@ -220,6 +231,13 @@ async def test_worker_counts_no_others_that_visit_the_pages_of_other_jobs(deps: 
     counts = [await worker.beat() for worker in workers]
 
     assert counts == [0, 1, 1]
+
+
+async def test_workers_that_died_long_ago_are_forgotten(deps: Deps) -> None:
+    await deps.pool.execute("INSERT INTO workers VALUES (gen_random_uuid(), now() - interval '2 hours')")
+    await SimulatedWorker(deps).beat()
+
+    assert await deps.pool.fetchval("SELECT count(*) FROM workers") == 1
 
 
 async def test_worker_that_slept_for_hours_lives_again(deps: Deps) -> None:

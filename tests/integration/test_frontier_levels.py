@@ -55,6 +55,20 @@ async def test_lanes_of_the_next_level_sleep_until_it_begins(deps: Deps) -> None
     assert {page.url for page in await worker.claim()} == {C, D}
 
 
+async def test_lane_of_the_next_level_sleeps_though_its_job_has_a_delay(deps: Deps) -> None:
+    web: Web = {A: WebPage(links=(C,)), B: WebPage(), C: WebPage()}
+    await start(deps, A, B, max_depth=3, delay=1.0)
+    worker = SimulatedWorker(deps, web)
+    await worker.claim()
+    await on_work(deps, worker.finish(but=B))
+    await deps.pool.execute("INSERT INTO paces SELECT job_id, origin, now() FROM lanes")  # it was asked before
+    offered = await worker.claim()
+    await on_work(deps, worker.finish(but=B))
+
+    assert offered == []
+    assert await deps.pool.fetchval("SELECT due_at = 'infinity' FROM lanes WHERE origin || '/' = $1", C)
+
+
 async def test_retries_delay_a_level_but_do_not_stop_it(deps: Deps, ledgers: Ledgers) -> None:
     web: Web = {A: WebPage(links=(C,)), B: WebPage(hiccups=2), C: WebPage(links=(D,)), D: WebPage()}
     job_id = await start(deps, A, B, max_depth=1)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
+from crawler import ledger as ledger_of_crawler
+from crawler import store
 from crawler.commands import cancel_crawl, start_crawl
 from crawler.deps import Deps
 from crawler.handlers import on_work
@@ -20,6 +22,12 @@ from tallyho_postgres.pool import Pool
 SITE = "http://site.test"
 A, B, C, D, E = (f"{SITE}/{name}" for name in "abcde")
 ELSEWHERE = "http://elsewhere.test/"
+MANY_SKIPPED = """
+INSERT INTO seen (job_id, page_id, reason, url, depth)
+SELECT $1, gen_random_uuid(), CASE WHEN n % 10 = 0 THEN 'trap' ELSE 'budget' END, 'http://a/' || n, 1
+FROM generate_series(1, 10000) AS n
+"""
+URLS_READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'seen'::regclass"
 
 
 class Entry(NamedTuple):
@@ -164,3 +172,19 @@ async def test_page_says_what_its_document_was_when_it_was_saved(deps: Deps) -> 
 
     assert await ledger(deps, ledgers, first) == {A: (PageState.COMPLETED, "created")}
     assert await ledger(deps, ledgers, again) == {A: (PageState.COMPLETED, "unchanged")}
+
+
+@pytest.mark.parametrize("reason", [None, "trap"])
+async def test_page_of_a_long_list_of_skipped_urls_reads_no_others(deps: Deps, reason: str | None) -> None:
+    job_id = uuid4()
+    async with deps.pool.acquire() as connection, connection.transaction():
+        for setting in store.PLANNER.items():
+            await connection.execute("SELECT set_config($1, $2, true)", *setting)
+        await connection.execute(MANY_SKIPPED, job_id)
+        before = await connection.fetchval(URLS_READ)
+        query = SkippedUrlsQuery(job_id=job_id, reason=reason, after_reason="trap", after=UUID(int=2**127), limit=10)
+        listed = await ledger_of_crawler.list_skipped(connection, query)
+        read = await connection.fetchval(URLS_READ) - before
+
+    assert [page.reason for page in listed] == ["trap"] * 10
+    assert read < 100

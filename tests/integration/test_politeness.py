@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import time
 from collections import Counter
 from itertools import count
@@ -16,6 +17,7 @@ from crawler.deps import Deps
 from crawler.frontier import Lane, Postponed, QueuedPage, Visit
 from crawler.handlers import Work, on_work
 from crawler.politeness import OriginUnreachableError
+from crawler.robots import Robots
 from crawler.visit import Visitor
 from frontier_checks import Ledgers, check_frontier, pass_time
 from made_up_web import SimulatedWorker, crawler_deps, start
@@ -95,6 +97,42 @@ async def test_origins_that_cannot_be_reached_are_not_remembered_without_bound(
 
     assert 0 < max(remembered) <= 3
     assert kept == []
+
+
+KNOWN_ROBOTS = """
+INSERT INTO origins (origin, robots_verdict, robots_body, robots_expires_at)
+SELECT 'http://' || n, 'body', $1, 'infinity' FROM generate_series(1, 10) AS n
+"""
+
+
+async def test_long_robots_txt_are_not_remembered_without_bound(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "User-agent: *\n" + "Disallow: /private\n" * 1_000
+    monkeypatch.setattr(politeness_module, "CHARACTERS_REMEMBERED", 3 * len(body))
+    await deps.pool.execute(KNOWN_ROBOTS, body)
+    async with visiting(deps.pool) as visitor:
+        read = [await visitor.politeness.robots(f"http://{number + 1}") for number in range(10)]
+        remembered = visitor.politeness._copies.values()
+
+    assert not any(robots.allows("http://1/private") for robots in read)
+    assert 0 < len(remembered) <= 3
+
+
+async def test_loop_goes_on_while_a_long_robots_txt_is_read(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, goes_on, parse = threading.Event(), threading.Event(), Robots.parse
+
+    def parsed(body: str, user_agent: str) -> Robots:
+        began.set()
+        assert goes_on.wait(20)
+        return parse(body, user_agent)
+
+    monkeypatch.setattr(Robots, "parse", parsed)
+    await deps.pool.execute(KNOWN_ROBOTS, "User-agent: *\n" + "Disallow: /private\n" * 10_000)
+    async with visiting(deps.pool) as visitor:
+        reading = asyncio.create_task(visitor.politeness.robots("http://1"))
+        await asyncio.to_thread(began.wait, 20)
+        goes_on.set()
+
+        assert not (await reading).allows("http://1/private")
 
 
 async def test_robots_txt_is_asked_for_again_when_it_is_old(deps: Deps) -> None:
@@ -331,6 +369,17 @@ async def reserved(pool: Pool, lane: Lane, *, within: float = 100.0, idle: float
     return None if wait is None else now + wait
 
 
+async def test_page_whose_job_is_halted_when_its_turn_comes_is_not_asked_for(deps: Deps) -> None:
+    async with serving({"/a": page}) as site:
+        [queued] = await claimed(deps, f"{site.url}/a")
+        async with visiting(deps.pool) as visitor:
+            visitor.halts.replace([queued.lane.job_id])
+            visited = await visitor.visit(queued)
+
+    assert visited is None
+    assert set(site.requests) == {"/robots.txt"}
+
+
 async def test_job_with_a_delay_keeps_it_and_that_of_the_origin(deps: Deps) -> None:
     slow, fast = await spaced_lanes(deps, 14.0, None)
     first, *times = [await reserved(deps.pool, lane) for lane in (slow, fast, slow, slow, fast)]
@@ -418,6 +467,15 @@ async def test_answer_of_an_origin_that_was_too_busy_calms_it(deps: Deps) -> Non
             await pages_in_turn(visitor, pages)
 
     assert await held(deps.pool) == 0
+    assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
+
+
+async def test_answer_does_not_calm_an_origin_that_is_left_alone_again(deps: Deps) -> None:
+    await start(deps, "http://busy.test/")
+    async with deps.pool.acquire() as connection:
+        await origins.hold_origin(connection, "http://busy.test", at_least=100, at_most=60, counts_at_once=True)
+        await origins.calm_origin(connection, "http://busy.test")
+
     assert await deps.pool.fetchval("SELECT refusals FROM origins") == 1
 
 

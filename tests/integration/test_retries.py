@@ -127,6 +127,22 @@ async def test_many_failed_pages_join_some_at_a_time_and_all_in_the_end(
     assert ledgers.of[second].saved == set(pages)
 
 
+async def test_what_is_new_waits_behind_the_failed_pages_that_have_not_joined(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "JOIN_AT_ONCE", 1)
+    first = await start(deps, A, B, C)
+    await SimulatedWorker(deps, dict.fromkeys((A, B, C), WebPage(missing=True))).crawl()
+    await retry(deps, first)
+    worker = SimulatedWorker(deps, dict.fromkeys((A, B, C), WebPage(links=(E,))) | {E: WebPage()})
+    order: list[str] = []
+    while pages := await worker.claim():
+        order += [page.url for page in pages]
+        await on_work(deps, worker.finish())
+
+    assert (set(order[:-1]), order[-1]) == ({A, B, C}, E)
+
+
 async def test_retry_of_a_job_that_the_crawler_does_not_know_has_no_pages(deps: Deps, ledgers: Ledgers) -> None:
     job_id = await retry(deps, uuid4())
     await ledgers.check()

@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
-from crawler import documents, urls
+from crawler import documents, store, urls
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
 from crawler.requests import BATCH_BYTES, answer
 from mailboxes import open_mailbox_of
@@ -27,6 +27,10 @@ from tallyho_messaging.connection import Amqp
 from tallyho_messaging.requests import Requester, RequestRefused, serve
 from tallyho_messaging.topology import CRAWLER_COMMANDS, CRAWLER_REQUESTS
 from tallyho_postgres.pool import Pool
+
+DOCUMENTS_READ = (
+    "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'job_documents'::regclass"
+)
 
 
 @pytest.fixture
@@ -72,6 +76,22 @@ async def test_pages_of_saved_documents_hold_each_once_in_order(amqp: Amqp, craw
                 break
 
     assert listed == saved
+
+
+async def test_page_of_a_long_list_of_saved_documents_reads_no_others(crawler_pool: Pool) -> None:
+    job_id = uuid4()
+    async with crawler_pool.acquire() as connection, connection.transaction():
+        for setting in store.PLANNER.items():
+            await connection.execute("SELECT set_config($1, $2, true)", *setting)
+        await connection.execute(
+            "INSERT INTO job_documents SELECT $1, gen_random_uuid() FROM generate_series(1, 10000)", job_id
+        )
+        before = await connection.fetchval(DOCUMENTS_READ)
+        listed = await documents.list_job_documents(connection, job_id, after=UUID(int=2**127), limit=10)
+        read = await connection.fetchval(DOCUMENTS_READ) - before
+
+    assert len(listed) == 10
+    assert read < 100
 
 
 async def test_job_that_the_crawler_does_not_know_has_no_documents(amqp: Amqp, crawler: Pool) -> None:

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -16,13 +17,19 @@ from crawler import commands, handlers, parsing, politeness, store, visit
 from crawler import worker as worker_module
 from crawler.deps import Deps
 from crawler.extract import Extracted
+from crawler.frontier import QueuedPage, Visit
+from crawler.halts import Halts
+from crawler.handlers import Work
+from crawler.visit import Visitor
 from crawler.worker import Worker
 from frontier_checks import Ledgers, check_frontier
-from made_up_web import crawler_deps, start
+from made_up_web import crawler_deps, document, start
 from tallyho_contracts.crawls import CrawlCancel, CrawlOptions, CrawlStart
 from tallyho_contracts.documents import Change
+from tallyho_contracts.pages import Outcome
 from tallyho_messaging.wire import event_of
 from tallyho_postgres.pool import Pool
+from tallyho_process import waiting
 from watched_site import done, page, serving, until, visiting, working
 
 PAGES = 60
@@ -90,6 +97,19 @@ async def test_two_workers_share_a_site_within_its_concurrency(deps: Deps) -> No
     assert 1 < site.most_under_way <= 3
     assert len(ledgers.of[job_id].saved) == PAGES
     assert set(site.requests.values()) == {1}
+
+
+async def test_slot_is_given_back_after_its_tenure_though_pages_are_left(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(step=0.75 * worker_module.TENURE_SECONDS)
+    monkeypatch.setattr(worker_module, "monotonic", lambda: next(clock))
+    async with serving(tree(3)) as site, working(crawler_pool, host_concurrency=1):
+        seeds = [f"{site.url}/{number}" for number in range(3)]
+        await start(crawler_deps(crawler_pool, host_concurrency=1), *seeds, max_depth=0)
+        await done(crawler_pool)
+
+    assert await crawler_pool.fetchval("SELECT epoch FROM slots") == 3
 
 
 async def test_worker_that_is_stopped_finishes_what_is_under_way_and_another_does_the_rest(deps: Deps) -> None:
@@ -253,6 +273,47 @@ async def test_group_that_takes_too_long_to_save_is_saved_in_smaller_ones(
 
     assert timed_out
     assert saved == 20
+
+
+class InstantVisitor:
+    """Visits pages in no time, without a network."""
+
+    halts = Halts()
+
+    async def visit(self, visited: QueuedPage) -> Visit:
+        """Find a document."""
+        return Visit(visited, Outcome.COMPLETED, status_code=200, document=document(visited.url))
+
+
+async def test_no_more_pages_are_claimed_while_many_wait_to_be_saved(
+    deps: Deps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "MOST_WAITING", 5)
+    monkeypatch.setattr(worker_module, "IDLE_SECONDS", 0.001)
+    worker = Worker(deps, cast("Visitor", InstantVisitor()), uuid4(), 1, 3.0, asyncio.Event())
+    idle = asyncio.Event()
+    saved: list[int] = []
+
+    async def watched(*events: asyncio.Event, seconds: float) -> None:
+        if deps.due in events and len(worker._work.visits) >= 5 and not worker._lanes:
+            idle.set()
+        await waiting.first_of(*events, seconds=seconds)
+
+    async def slow(deps: Deps, work: Work) -> None:
+        saved.append(len(work.visits))
+        await idle.wait()
+        await handlers.on_work(deps, work)
+
+    monkeypatch.setattr(worker_module, "first_of", watched)
+    monkeypatch.setattr(worker_module, "on_work", slow)
+    await start(deps, *(f"http://{number}.test/" for number in range(40)))
+    running = asyncio.create_task(worker.run())
+    await done(deps.pool)
+    worker.stop.set()
+    await running
+
+    assert sum(saved) == 40
+    assert max(saved) == 5
 
 
 async def test_what_is_done_during_a_slow_commit_is_committed_in_groups(

@@ -7,6 +7,7 @@ from itertools import count, takewhile
 import pytest
 from crawler.bounds import bounded
 from crawler.extract import extract, to_markdown
+from crawler.parsing import ToParse, read
 from selectolax.lexbor import LexborHTMLParser
 
 SIZE = 400_000
@@ -70,6 +71,24 @@ def test_trap_costs_little_and_gives_up_its_links(trap: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "trap",
+    [
+        "<p x='<'><script>" + "</script " * 3_900 + "x" * 220_000,
+        f"<body class='{'a ' * 100_000}'>" + "<pre></pre>" * 1_990,
+    ],
+    ids=["end tags that do not end", "code blocks in one long class"],
+)
+def test_light_page_costs_little(trap: str) -> None:
+    page = ToParse((LINK + trap).encode(), "text/html; charset=utf-8", "https://example.com/")
+    started = time.process_time()
+    links = read(page).links
+
+    assert page.is_light
+    assert links.urls == ("https://example.com/x",)
+    assert time.process_time() - started < 0.25
+
+
+@pytest.mark.parametrize(
     "unclosed", ["<!-- ", "<svg>", "<script>", "<a b='", '<a b="', "<![CDATA[", "</", "<a", "&#", "=' "]
 )
 def test_unclosed_construct_costs_little(unclosed: str) -> None:
@@ -108,6 +127,12 @@ def test_page_whose_markdown_would_be_huge_keeps_its_text(page: str) -> None:
     html = extract(page.encode(), "text/html; charset=utf-8", "https://example.com/", keep_main=True).main
 
     assert to_markdown(html, url="https://example.com/", otherwise="text") == "text"
+
+
+def test_page_of_very_many_addresses_that_are_relative_to_a_long_one_keeps_its_text() -> None:
+    html = "<img src=1>" * 20_000
+
+    assert to_markdown(html, url=f"https://example.com/{'x' * 2_000}/", otherwise="text") == "text"
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def test_links_are_canonical_unique_and_in_document_order() -> None:
         ("https://other.example/x/y", "https://other.example/x/a"),
         ("javascript:void(0)", "https://example.com/docs/a"),
         ("http://[", "https://example.com/docs/a"),
+        (f"/{'x' * 2_048}/", "https://example.com/docs/a"),
     ],
 )
 def test_base_element_moves_relative_links(base: str, link: str) -> None:

@@ -70,10 +70,11 @@ async def test_page_is_parsed_there_as_it_would_be_here(parser: IsolatedParser, 
     "body",
     [
         b"<urlset><url><loc>/a</loc><lastmod>2026-01-02</lastmod></url><url><loc>/b</loc></url></urlset>",
+        b"<urlset><url><loc>/a</loc><lastmod>2026-01-02T00:00:00+23:59:59.5</lastmod></url></urlset>",
         b"<sitemapindex><sitemap><loc>/a.xml</loc></sitemap></sitemapindex>",
         b"<html>no list",
     ],
-    ids=["sitemap", "index", "none"],
+    ids=["sitemap", "odd zone", "index", "none"],
 )
 async def test_list_is_read_there_as_it_would_be_here(parser: IsolatedParser, body: bytes) -> None:
     assert await parser.read_list(body, URL) == read_list(body, URL)

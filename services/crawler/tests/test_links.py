@@ -1,5 +1,7 @@
 """What a page says about other URLs."""
 
+import time
+
 import pytest
 from crawler.elements import Elements
 from crawler.links import MAX_LINKS, PageLinks, Refresh, canonical_in_header, page_links
@@ -114,6 +116,13 @@ def test_canonical_address_and_words_to_crawlers_are_read() -> None:
 )
 def test_canonical_address_is_read_from_the_header(values: list[str], canonical: str | None) -> None:
     assert canonical_in_header(values, URL) == canonical
+
+
+def test_hostile_header_costs_little() -> None:
+    started = time.process_time()
+
+    assert canonical_in_header(['<>\\"' * 2_000] * 30, URL) is None
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(("number", "beyond"), [(MAX_LINKS, 0), (MAX_LINKS + 7, 7)])

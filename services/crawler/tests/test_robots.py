@@ -91,6 +91,12 @@ def test_sitemaps_are_named_by_absolute_urls_or_by_paths_of_the_site() -> None:
     assert Robots.parse(body, AGENT).sitemaps(SITE) == ("https://other.test/a.xml", f"{SITE}/b.xml", f"{SITE}/c.xml")
 
 
+def test_of_very_many_sitemaps_the_first_are_read() -> None:
+    body = "".join(f"sitemap: /{number}\n" for number in range(6_000))
+
+    assert Robots.parse(body, AGENT).sitemaps(SITE) == tuple(f"{SITE}/{number}" for number in range(5_000))
+
+
 def test_product_token_is_what_a_site_would_write() -> None:
     assert product_token(AGENT) == "Tallyho"
     assert product_token("Mozilla/5.0 (compatible; Tallyho-Bot/1.0; +https://example.com)") == "Tallyho-Bot"

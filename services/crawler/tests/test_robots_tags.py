@@ -1,5 +1,6 @@
 """What a page asks of crawlers."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -60,6 +61,14 @@ def test_meta_element_speaks_to_all_or_to_us(name: str, content: str, rules: Pag
 )
 def test_header_speaks_to_all_or_to_whom_it_names(values: list[str], rules: PageRules) -> None:
     assert page_rules("Tallyho", [], values, NOW) == rules
+
+
+def test_hostile_values_cost_little() -> None:
+    dates = "unavailable_after: 1 jan 2099," * 400_000
+    started = time.process_time()
+
+    assert page_rules("Tallyho", [("robots", dates)] * 10_000, [dates[:8_000]] * 100, NOW) == PageRules()
+    assert time.process_time() - started < 2
 
 
 def test_all_that_is_said_holds_together() -> None:

@@ -120,3 +120,30 @@ def test_trap_is_not_followed_unless_another_rule_says_why() -> None:
     assert refusal(trap) == "trap"
     assert refusal(trap, exclude=["a/a"]) == "excluded"
     assert refusal("https://other.com/a/a/a") == "off_site"
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        (r"/b/", r"(?i)/C/", r"/d$"),
+        (r"(?P<x>/b/)", r"(?P<x>/[Cc]/)", r"/d$"),
+        (r"\Q/b/", r"/[cC]/", r"/d$"),
+        (r"/b/", r"/c/|/C/", r"/d$", *(f"(?:{n}|y){{300}}" for n in range(50))),
+    ],
+    ids=["flags", "groups of one name", "quoted", "too large together"],
+)
+def test_one_of_many_patterns_is_enough(patterns: tuple[str, ...]) -> None:
+    excluded = [refusal(f"https://example.com{path}", exclude=patterns) for path in ("/b/", "/C/", "/c/", "/d")]
+    others = [refusal(f"https://example.com{path}", exclude=patterns) for path in ("/", "/B/", "/D", "/d/")]
+
+    assert excluded == ["excluded"] * 4
+    assert others == [None] * 4
+
+
+def test_many_patterns_cost_little_more_than_one() -> None:
+    patterns = tuple(f"/section{number}/.*private" for number in range(100))
+    scope = Scope.of(CrawlOptions(exclude=patterns), SITES)
+    started = time.process_time()
+
+    assert not any(scope.refusal(f"https://example.com/docs/{n}/page.html", 1) for n in range(5_000))
+    assert time.process_time() - started < 0.5

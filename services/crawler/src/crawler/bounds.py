@@ -48,7 +48,7 @@ _ATTRIBUTE = re.compile(rf"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{_SPACE}*+={_SPACE}
 _COMMENT = r"<!--(?:-?>|.*?(?:--!?>|\Z))"
 _ATTRIBUTES = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE.pattern})*+"
 _END_OF_NAME = r"(?=[ \t\n\f\r/>])"
-_CONTENT_OF_RAW = rf">(?P<text>.*?)(?:</(?P=raw){_END_OF_NAME}[^>]*+>|\Z)"
+_CONTENT_OF_RAW = rf">(?P<text>.*?)(?:</(?P=raw){_END_OF_NAME}[^>]*+(?:>|\Z)|\Z)"
 _TOKEN = re.compile(
     rf"{_COMMENT}|<(?=[stxin])(?P<raw>{_RAW}){_END_OF_NAME}(?P<attributes>{_ATTRIBUTES})(?:{_CONTENT_OF_RAW}|\Z)"
     rf"|<(?P<tag>/?[a-zA-Z][^ \t\n\f\r/>]*+{_ATTRIBUTES})(?:>|\Z)",
@@ -80,6 +80,7 @@ _LEAVES = 2  # how often to take them away; more often costs more than it spares
 _MAX_INDENTATION = 20
 _MAX_CELLS = 4_000_000
 _MAX_COLSPAN = 1000
+_MAX_ADDRESSES = 20_000_000  # characters, if each is relative to what all are relative to
 _GROWING = re.compile(r"<(?:xmp|plaintext|blockquote|[uo]l|t[rdh])")
 _INDENTING = re.compile(r"<!--.*?-->|<(/?)(?:blockquote|ul|ol)\b", re.DOTALL)
 _COLSPAN = re.compile(r"colspan=\"(\d{1,6})")
@@ -101,8 +102,10 @@ def bounded(html: str) -> bytes:
     return (_TAG.sub(_flattened, html) if is_trap else html).encode()
 
 
-def expands(html: str) -> bool:
-    """Whether HTML, as the parser writes it, could become markdown of many times its size."""
+def expands(html: str, base: str) -> bool:
+    """Whether HTML, as the parser writes it, relative to `base`, could become markdown of many times its size."""
+    if (html.count("href=") + html.count("src=")) * len(base) > _MAX_ADDRESSES:
+        return True
     found = Counter(_GROWING.findall(html))
     if found["<xmp"] or found["<plaintext"]:
         return True  # their raw text could hide tags from a look at the source

@@ -77,8 +77,9 @@ def _by_page(
 
 
 async def list_job_documents(connection: Connection, job_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-    """The documents saved for a job after document `after`, by id."""
-    return [row["document_id"] for row in await connection.fetch(SQL["list_job_documents"], job_id, after, limit)]
+    """The documents saved for a job after document `after`, from the first if that is None, by id."""
+    rows = await connection.fetch(SQL["list_job_documents"], job_id, after or UUID(int=0), limit)
+    return [row["document_id"] for row in rows]
 
 
 async def get_documents(

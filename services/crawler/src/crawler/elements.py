@@ -72,8 +72,9 @@ class Elements:
 
     def name_languages(self) -> None:
         """Write the language of each code block where a converter looks for it."""
+        named: dict[int, str] = {}
         for block in self.code_blocks:
-            _name_language(block)
+            _name_language(block, named)
 
     def main(self) -> LexborNode | None:
         """Drop what is no content; return what is left of the element that is marked as the main content, if one is."""
@@ -82,14 +83,20 @@ class Elements:
         return self.page.css_first(_MAIN) if self.has_main else None
 
 
-def _name_language(block: LexborNode) -> None:
+def _name_language(block: LexborNode, named: dict[int, str]) -> None:
+    """`named` remembers what elements name: many blocks may stand in one with very long attributes."""
     node = block.css_first("code") or block
     for _ in range(_WITHIN):
-        attributes = node.attributes
-        said = f"{attributes.get('class') or ''} language-{attributes.get('data-lang') or ''}"
-        if language := _LANGUAGE.search(said):
-            block.attrs["class"] = f"language-{language[1]}"
+        if node.mem_id not in named:
+            named[node.mem_id] = _language(node.attributes)
+        if language := named[node.mem_id]:
+            block.attrs["class"] = f"language-{language}"
             return
         if node.parent is None:
             return
         node = node.parent
+
+
+def _language(attributes: Attributes) -> str:
+    found = _LANGUAGE.search(f"{attributes.get('class') or ''} language-{attributes.get('data-lang') or ''}")
+    return found[1] if found else ""

@@ -79,7 +79,7 @@ def to_markdown(html: str, *, url: str, otherwise: str) -> str:
 
     It releases the GIL: run it in a thread.
     """
-    if expands(html):
+    if expands(html, url):
         return otherwise
     options = ConversionOptions(
         extract_metadata=False,

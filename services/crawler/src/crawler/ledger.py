@@ -55,6 +55,9 @@ async def count_skipped(connection: Connection, job_id: UUID) -> list[UrlsByReas
 
 async def list_skipped(connection: Connection, query: SkippedUrlsQuery) -> list[Page]:
     """The URLs of a job that are no pages, by reason and id, from where the query goes on."""
-    after = query.after_reason, query.after
-    rows = await connection.fetch(SQL["list_skipped"], query.job_id, query.reason, *after, query.limit)
+    asked = query.job_id, query.after_reason or "", query.after or UUID(int=0), query.limit
+    if query.reason is None:
+        rows = await connection.fetch(SQL["list_skipped"], *asked)
+    else:
+        rows = await connection.fetch(SQL["list_skipped_for"], *asked, query.reason)
     return [Page(state=PageState.SKIPPED, **row) for row in rows]

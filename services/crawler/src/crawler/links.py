@@ -19,7 +19,7 @@ _REFRESH = re.compile(
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 # One link of a Link header (RFC 8288): its target, and its parameters up to a comma that is in no quotes.
-_HEADER_LINK = re.compile(r"<([^<>]*+)>((?:[^,\"]|\"(?:\\.|[^\"\\])*+\")*+)")
+_HEADER_LINK = re.compile(r"<([^<>]*+)>((?:[^,\"]|\"(?:\\.|[^\"\\])*+(?:\"|\Z))*+)", re.DOTALL)
 _HEADER_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
 
 

@@ -30,6 +30,10 @@ KNOWN_SECONDS = 3600.0
 # A robots.txt that could not be had is not asked for again by every page that waits for it.
 UNREACHABLE_SECONDS = 2.0
 ORIGINS_REMEMBERED = 10_000
+# Of all copies of robots.txt together: once read, each character can take 25 bytes. One that is longer than that other
+# number is read in a thread: it can take half a second.
+CHARACTERS_REMEMBERED = 4_000_000
+LONG_CHARACTERS = 20_000
 # An origin that says again and again that it is too busy is left alone for 1, 2, 4 … seconds, at most so many.
 MAX_BACK_OFF = 60.0
 _TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -60,6 +64,7 @@ class Politeness:
         self._held: dict[str, float] = {}
         self._resting: dict[tuple[str, int], float] = {}
         self._copies: dict[str, tuple[float, Robots]] = {}
+        self._characters = 0
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def robots(self, origin: str) -> Robots:
@@ -78,6 +83,7 @@ class Politeness:
 
     def _forget(self) -> None:
         self._copies.clear()
+        self._characters = 0
         self._unreachable.clear()
         asking = {origin: lock for origin, lock in self._asking.items() if lock.locked()}
         self._asking = defaultdict(asyncio.Lock, asking)
@@ -87,11 +93,11 @@ class Politeness:
             stored = await origins.get_robots(connection, origin)
         if stored:
             verdict = cast("Literal['body', 'allow']", stored[0])
-            return Robots.of(RobotsResult(verdict, stored[1]), self._user_agent)
+            return await self._read(RobotsResult(verdict, stored[1]))
         result = await fetch_robots(self._fetcher, origin)
         if isinstance(result, Failed):
             raise OriginUnreachableError(await self._cut_off(origin, result))
-        robots = Robots.of(result, self._user_agent)
+        robots = await self._read(result)
         async with self._pool.acquire() as connection:
             await origins.set_robots(
                 connection,
@@ -102,6 +108,16 @@ class Politeness:
                 delay=max(self._host_delay, robots.crawl_delay or 0.0),
             )
         return robots
+
+    async def _read(self, result: RobotsResult) -> Robots:
+        characters = len(result.body or "")
+        if self._characters + characters > CHARACTERS_REMEMBERED:
+            self._copies.clear()
+            self._characters = 0
+        self._characters += characters
+        if characters <= LONG_CHARACTERS:
+            return Robots.of(result, self._user_agent)
+        return await asyncio.to_thread(Robots.of, result, self._user_agent)
 
     async def _cut_off(self, origin: str, failed: Failed) -> Failed:
         """Ask an origin for nothing as long as its answer for robots.txt says; returns what that means for a page."""

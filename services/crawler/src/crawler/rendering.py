@@ -265,7 +265,7 @@ class _Requests:
             result = await fetcher.fetch(url, first_bytes=self.bytes_left, accept=accept)
             if isinstance(result, Fetched):
                 self.bytes_left -= len(result.body)
-                return result
+                return result if self.bytes_left >= 0 else None  # others were fetched at the same time
             if not isinstance(result, Redirected):
                 return None
             url = result.target

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Literal, Self
 
 from protego import Protego
@@ -12,6 +13,7 @@ from crawler.urls import join
 
 MAX_BYTES = 500 * 1024
 MAX_REDIRECTS = 5
+MAX_SITEMAPS = 5_000  # one event names them all, together with as many links of the page that brought them
 MAX_CRAWL_DELAY = 60.0  # a site that asks for more would hold a job up for days
 _USER_AGENT_LINE = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
 # Any other line does nothing; to the parser it would end the group that it stands in (RFC 9309, 2.2.4).
@@ -61,9 +63,9 @@ class Robots:
         return None if delay is None else min(delay, MAX_CRAWL_DELAY)
 
     def sitemaps(self, origin: str) -> tuple[str, ...]:
-        """The canonical URLs of the sitemaps that the site names; they should be absolute, but not all are."""
+        """The canonical URLs of the first sitemaps that the site names; they should be absolute, but not all are."""
         named = (join(f"{origin}/", url) for url in (self.rules.sitemaps if self.rules else ()))
-        return tuple(dict.fromkeys(url for url in named if url))
+        return tuple(dict.fromkeys(islice(filter(None, named), MAX_SITEMAPS)))
 
 
 async def fetch_robots(fetcher: Fetcher, origin: str) -> RobotsResult | Failed:

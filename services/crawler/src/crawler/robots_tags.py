@@ -6,6 +6,7 @@ Source: https://developers.google.com/search/docs/crawling-indexing/robots-meta-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from crawler.sitemaps import moment
 
@@ -14,6 +15,9 @@ _UNAVAILABLE = "unavailable_after"
 _WITH_VALUE = frozenset({"max-snippet", "max-image-preview", "max-video-preview", _UNAVAILABLE})
 _NOINDEX = frozenset({"noindex", "none"})
 _NOFOLLOW = frozenset({"nofollow", "none"})
+# What a page says beyond is not heard: a date takes long to read, and a page can hold half a million.
+_MAX_VALUES = 20
+_MAX_CHARACTERS = 2_000  # of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,11 @@ def page_rules(product: str, meta: Iterable[tuple[str, str]], headers: Iterable[
     """
     product = product.lower()
     rules: set[str] = set()
-    for name, content in meta:
-        if name.lower() in ("robots", product):
-            rules.update(_rules(content, now))
-    for value in headers:
-        rules.update(rule for agent, part in _parts(value) if agent in ("", "*", product) for rule in _rules(part, now))
+    for content in islice((content for name, content in meta if name.lower() in ("robots", product)), _MAX_VALUES):
+        rules.update(_rules(content[:_MAX_CHARACTERS], now))
+    for value in islice(headers, _MAX_VALUES):
+        parts = [part for agent, part in _parts(value[:_MAX_CHARACTERS]) if agent in ("", "*", product)]
+        rules.update(rule for part in parts for rule in _rules(part, now))
     return PageRules(noindex=not rules.isdisjoint(_NOINDEX), nofollow=not rules.isdisjoint(_NOFOLLOW))
 
 

@@ -1,7 +1,7 @@
 """The scope of a crawl: which of the URLs that a page links to become pages of the job."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, Self
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
@@ -76,7 +76,16 @@ class Scope:
         return not path.startswith(self.folders) and path not in self.below
 
 
-def _compiled(patterns: Iterable[str]) -> tuple[Searches, ...]:
+@lru_cache(maxsize=16)
+def _compiled(patterns: tuple[str, ...]) -> tuple[Searches, ...]:
+    """Many in one, since each search costs more than what it looks for; not where one may quote what follows it."""
     options = re2.Options()
     options.log_errors = False
-    return tuple(re2.compile(pattern, options) for pattern in patterns)
+    compiled = tuple(re2.compile(pattern, options) for pattern in patterns)
+    together = "|".join(f"(?:{pattern})" for pattern in patterns)
+    if len(patterns) < 2 or r"\Q" in together:
+        return compiled
+    try:
+        return (re2.compile(together, options),)
+    except re2.error:  # they are too large together, or two groups have one name
+        return compiled

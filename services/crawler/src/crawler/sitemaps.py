@@ -201,6 +201,6 @@ def moment(text: str) -> datetime | None:
             start = datetime(year, month, day, tzinfo=UTC)
             return start + timedelta(days=1 if match[3] else 31)
         time = datetime.fromisoformat(text) if text[:4].isdecimal() else parsedate_to_datetime(text)
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-    return time.replace(tzinfo=time.tzinfo or UTC)

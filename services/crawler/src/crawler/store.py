@@ -118,7 +118,9 @@ async def close_pages(connection: Connection, visits: Sequence[Visit]) -> list[V
 async def retry_pages(connection: Connection, postponed: Sequence[Postponed]) -> None:
     """Put pages back to be fetched later."""
     if postponed:
-        rows = [{**_fenced(retry.page), "delay": retry.delay} for retry in postponed]
+        rows = [
+            {**_fenced(retry.page), "attempts": retry.page.attempts + 1, "delay": retry.delay} for retry in postponed
+        ]
         await connection.execute(SQL["retry_pages"], _json(rows))
 
 

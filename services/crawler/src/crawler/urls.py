@@ -13,7 +13,8 @@ _SHORT = 300  # together; of these, many can be remembered
 # Behind the scheme a browser takes any slashes, also none.
 _USERINFO = re.compile(r"(//|^[^/?#\\@]{0,20}?:[/\\\s]*)[^/?#\\]*@")
 _SECRET = re.compile(
-    r"([?&;#](?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
+    r"([?&;#](?=[^=&;#]*=)"  # else what names a secret again and again is looked at from each of its places
+    r"(?:[^=&;#]*(?:token|secret|passw|pwd|signature|credential|session|auth(?!or)|api[-_]?key)[^=&;#]*"
     r"|key|sig|sid|jwt|code|pass)=)[^&;#]*",
     re.IGNORECASE,
 )
@@ -69,12 +70,17 @@ _joined_before = lru_cache(maxsize=20_000)(_joined)
 
 
 def base_url(url: str, href: str) -> str:
-    """Return what the addresses on the page `url` are relative to, whose <base> names `href`; it may be no http URL."""
+    """Return what the addresses on the page `url` are relative to, whose <base> names `href`; it may be no http URL.
+
+    One that is too long is none: what is relative to it would be, too.
+    """
     try:
         base = ada_url.join_url(url, href)
     except ValueError:
         return url
-    return url if base.startswith(("data:", "javascript:")) else _without_secrets(base) or base
+    if len(base) > MAX_LENGTH or base.startswith(("data:", "javascript:")):
+        return url
+    return _without_secrets(base) or base
 
 
 def without_tracking(url: str) -> str:

@@ -38,6 +38,8 @@ GROUP_SECONDS = 0.25
 GATHER_SECONDS = 0.06
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+# While so many visits wait to be committed, the database does not keep up, and no more are begun.
+MOST_WAITING = 1_000
 DRAIN_SECONDS = 8.0
 LEAVE_SECONDS = 2.0
 # Within a second after a job is paused or cancelled, no fetch of it begins.
@@ -148,7 +150,8 @@ class Worker:
             try:
                 if self._registered != self.worker_id:
                     await self._beat()
-                if free := self.concurrency - len(self._lanes):
+                free = self.concurrency - len(self._lanes)
+                if free and len(self._work.visits) < MOST_WAITING:
                     claimed = await claim(
                         self.deps,
                         self.worker_id,

@@ -53,9 +53,8 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS pair (job_id, document_id) ORDER
 ON CONFLICT DO NOTHING
 
 -- name: list_job_documents
--- The documents saved for a job after document $2 (from the first when null), by id.
-SELECT document_id FROM job_documents
-WHERE job_id = $1 AND ($2::uuid IS NULL OR document_id > $2) ORDER BY document_id LIMIT $3
+-- The documents saved for a job after document $2, by id.
+SELECT document_id FROM job_documents WHERE job_id = $1 AND document_id > $2 ORDER BY document_id LIMIT $3
 
 -- name: get_documents
 -- The stored ones of the documents $1, in that order; place 1 is the first of $1. Sorted before what is large is read.

@@ -82,10 +82,11 @@ WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot =
 RETURNING queue.job_id, queue.page_id, page.epoch
 
 -- name: retry_pages
--- Put pages back whose fetch failed for now, under the same fence.
-UPDATE queue SET attempts = queue.attempts + 1, not_before = now() + page.delay * interval '1 second'
+-- Put pages back whose fetch failed for now, under the same fence; the attempts are counted by the caller, since this
+-- may be done twice.
+UPDATE queue SET attempts = page.attempts, not_before = now() + page.delay * interval '1 second'
 FROM jsonb_to_recordset($1::jsonb) AS page (
-    job_id uuid, origin text, slot smallint, depth int, seq bigint, epoch bigint, delay float8
+    job_id uuid, origin text, slot smallint, depth int, seq bigint, epoch bigint, attempts int, delay float8
 ), slots
 WHERE queue.job_id = page.job_id AND queue.origin = page.origin AND queue.slot = page.slot
     AND queue.depth = page.depth AND queue.seq = page.seq
@@ -191,11 +192,9 @@ WITH settled AS (
     WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
         AND NOT settled.has_pages
 )
-UPDATE lanes SET due_at = coalesce(
-    greatest(settled.first, (
-        SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
-    )), 'infinity'
-)
+UPDATE lanes SET due_at = greatest(coalesce(settled.first, 'infinity'), (
+    SELECT next_fetch_at FROM paces WHERE paces.job_id = settled.job_id AND paces.origin = settled.origin
+))
 FROM settled
 WHERE lanes.job_id = settled.job_id AND lanes.origin = settled.origin AND lanes.slot = settled.slot
     AND settled.has_pages

@@ -30,9 +30,13 @@ SELECT reason, count(*) AS urls FROM seen
 WHERE job_id = $1 AND reason IS NOT NULL GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 200
 
 -- name: list_skipped
--- The URLs of a job that are no pages, for reason $2 (any when null), after the URL $4 of reason $3 (from the first when
--- null), by reason and id.
+-- The URLs of a job that are no pages, after the URL $3 of reason $2, by reason and id.
 SELECT page_id, url, depth, reason FROM seen
-WHERE job_id = $1 AND reason IS NOT NULL AND ($2::text IS NULL OR reason = $2)
-    AND ($3::text IS NULL OR (reason, page_id) > ($3, $4::uuid))
-ORDER BY reason, page_id LIMIT $5
+WHERE job_id = $1 AND reason IS NOT NULL AND (reason, page_id) > ($2, $3::uuid)
+ORDER BY reason, page_id LIMIT $4
+
+-- name: list_skipped_for
+-- Those of them for reason $5: a query of its own, since no index leads to what a condition may leave open.
+SELECT page_id, url, depth, reason FROM seen
+WHERE job_id = $1 AND reason = $5 AND (reason, page_id) > ($2, $3::uuid)
+ORDER BY reason, page_id LIMIT $4
