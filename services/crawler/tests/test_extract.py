@@ -66,6 +66,42 @@ def test_text_is_the_main_content_only() -> None:
     assert page.text == "Head One two three"
 
 
+@pytest.mark.parametrize(
+    ("beside", "text"),
+    [
+        ('<a href="#x">¶</a>', "Use"),
+        ('<a class="anchor" href="#x"><svg><path></svg></a>', "Use"),
+        ('<a href="#x"></a>', "Use"),
+        ('<a href="/x">¶</a>', "Use ¶"),
+        ('<a href="#x">§ 7</a>', "Use § 7"),
+        ('<a href="#x"><code>see</code></a>', "Use see"),
+    ],
+)
+def test_links_of_headings_to_themselves_are_no_content(beside: str, text: str) -> None:
+    assert extracted(f"<main><h2>Use{beside}</h2></main>").text == text
+
+
+def test_link_that_is_a_picture_is_content() -> None:
+    page = '<main><a href="#x"><img src="a.png" alt="a map"></a></main>'
+
+    assert '<a href="#x"><img' in extracted(page, keep_main=True).main
+
+
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        ('<template shadowrootmode="open"><h2>Card</h2><a href="/x">x</a></template>of all', "Card x of all"),
+        ("<TEMPLATE shadowrootmode=closed><template>no</template>Card</TEMPLATE><template>no</template>", "Card"),
+        ("<template>no</template></template>", ""),
+    ],
+)
+def test_shadow_root_is_content_and_another_template_is_none(inside: str, text: str) -> None:
+    kept = extracted(f"<!-- shadowrootmode --><x-card>{inside}</x-card>")
+
+    assert kept.text == text
+    assert kept.links.urls == (("https://example.com/x",) if "/x" in inside else ())
+
+
 def test_page_without_main_element_keeps_its_body() -> None:
     assert extracted("<nav>menu</nav><p>One<br>two<div>three").text == "One two three"
     assert extracted("<main> </main><p>One").text == "One"

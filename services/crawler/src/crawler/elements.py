@@ -19,6 +19,8 @@ _MAIN = "main,[role=main]"
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language-|lang-|highlight-(?:source-)?|brush:\s*|sourceCode\s+)(?!(?:default|none|text)\b)([\w+#-]+)"
 )
+# What generators of documentation put beside a heading, so that it can be linked to.
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "\u200b"))
 _WITHIN = 4  # elements: the <code> in the block, the block, and two around it
 _SOUGHT = ",".join(
     (_MAIN, *sorted(_NOT_CONTENT), "pre,title,base[href],link[rel][href],meta[content],a[href],area[href],frame[src]")
@@ -50,8 +52,10 @@ class Elements:
         # With :is(), an element that several of these match is found once.
         for node in page.css(f":is({_SOUGHT})"):
             tag, attributes = node.tag, node.attributes
-            if tag in _LINKING and _LINKING[tag] in attributes:
+            if tag in _LINKING and (address := attributes.get(_LINKING[tag])) is not None:
                 found.linking.append(attributes)
+                if address.startswith("#") and _is_permalink(node):
+                    found.not_content.append(node)
             elif tag == "meta":
                 found.metas.append((node, attributes))
             elif tag == "link":
@@ -81,6 +85,12 @@ class Elements:
         for node in (*self.not_content, *self.titles):
             node.decompose()
         return self.page.css_first(_MAIN) if self.has_main else None
+
+
+def _is_permalink(link: LexborNode) -> bool:
+    if text := link.text().strip():
+        return text in _PERMALINKS
+    return (child := link.first_child) is None or child.tag == "svg"
 
 
 def _name_language(block: LexborNode, named: dict[int, str]) -> None:

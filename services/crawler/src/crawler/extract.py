@@ -27,6 +27,7 @@ _XHTML = "application/xhtml+xml"
 _SELF_CLOSED = re.compile(
     rf"<(?!(?:{'|'.join(sorted(VOID))})[\s/])([a-zA-Z][^\s/<>]*+)((?:\"[^\"]*+\"|'[^']*+'|[^<>\"'/]|/(?!>))*+)/>"
 )
+_TEMPLATE = re.compile(r"<(/?)template\b([^<>]*+)>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
         return extracted(name_of(url), text)
     if media_type(content_type) == _XHTML:
         content = _SELF_CLOSED.sub(r"<\1\2></\1>", content)
+    if "shadowrootmode" in content:
+        content = _with_shadow_roots(content)
     page = LexborHTMLParser(bounded(content))
     elements = Elements.of(page)
     title, links, said = _title(elements), page_links(elements, url, encoding), about(elements)
@@ -62,6 +65,21 @@ def extract(body: bytes, content_type: str, url: str, *, keep_main: bool = False
     main, text = _main(elements)
     html = (main.html or "") if main and keep_main else ""
     return extracted(title, text, links, html, said)
+
+
+def _with_shadow_roots(content: str) -> str:
+    """Let what components show, as browsers and servers write it, be content like all else."""
+    are_shown: list[bool] = []
+
+    def opened(tag: re.Match[str]) -> str:
+        if tag[1]:
+            is_shown = bool(are_shown) and are_shown.pop()
+        else:
+            is_shown = "shadowrootmode" in tag[2]
+            are_shown.append(is_shown)
+        return f"<{tag[1]}div>" if is_shown else tag[0]
+
+    return _TEMPLATE.sub(opened, content)
 
 
 def media_type(content_type: str) -> str:

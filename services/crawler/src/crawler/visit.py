@@ -37,7 +37,7 @@ INSTANT_SECONDS = 1
 LISTS_AT_ONCE = 3
 # What decides what is kept of a page, besides the page; the number is that of the extraction itself.
 _MADE_BY = ("markdown", "keep_html", "robots_tags", "canonical")
-_EXTRACTION = 2
+_EXTRACTION = 3
 _NO_SUCH_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
