@@ -21,6 +21,7 @@ from crawler.fetch import Failed, Fetched, Fetcher
 from crawler.politeness import Politeness
 from crawler.rendering import Renderer
 from crawler.urls import document_id
+from crawler.visit import FetchingBrokenError
 from frontier_checks import Ledger
 from made_up_pdf import pdf
 from mailboxes import Mailbox, open_mailbox_of, send
@@ -96,6 +97,10 @@ HABITS = {
     "negotiates": "fetch('/prices', {headers: {Accept: 'text/csv'}}).then(a => a.text()).then(t => main.append(t))",
     "encoded": "main.innerHTML = '<a href=\"/find?q=caf\\u00e9\">find</a>'",
     "grows": "main.textContent = '<'.repeat(3_000_000)",
+    "waits": "document.write('<script src=/never></' + 'script><p>and after')",
+    "shadows": """
+    main.attachShadow({mode: 'open'}).innerHTML = '<h2>of a component</h2><slot></slot><div id=inner></div>'
+    main.shadowRoot.querySelector('#inner').attachShadow({mode: 'open'}).innerHTML = '<a href=/deep>deep</a>'""",
 }
 HABIT = """<!doctype html><meta charset=windows-1252><title>Habit</title><main id=main>here</main>
 <form id=form method=post action=/posted></form><script>SCRIPT</script>"""
@@ -140,6 +145,9 @@ class ScriptedSite:
             case "habit":
                 script = HABITS[request.path.split("/")[2]]
                 return web.Response(body=HABIT.replace("SCRIPT", script).encode(), content_type="text/html")
+            case "never":
+                await asyncio.Event().wait()
+                raise AssertionError
             case "untyped":
                 return web.Response(body=pdf("a page"), headers={"Content-Type": ""})
             case "frame":
@@ -274,14 +282,16 @@ async def test_page_reads_no_other_private_origin_and_no_frame_reads_its_own(cra
 
 
 @asynccontextmanager
-async def rendering(pool: Pool, *, max_body_bytes: int = 1_000_000) -> AsyncIterator[tuple[ScriptedSite, Renderer]]:
+async def rendering(
+    pool: Pool, *, max_body_bytes: int = 1_000_000, seconds: float = 60.0
+) -> AsyncIterator[tuple[ScriptedSite, Renderer]]:
     """The site, and a renderer in this process that may go there."""
     agent, own = "Tallyho/test", ip_network("127.0.0.1")
     fetcher = Fetcher(user_agent=agent, allowed_networks=[own], max_body_bytes=max_body_bytes)
     async with scripted_site() as site, fetcher:
         politeness = Politeness(pool, fetcher, user_agent=agent, host_delay=0.0)
         async with Renderer(
-            fetcher, Fetcher(user_agent=agent), politeness, chromium=CHROMIUM, seconds=60.0
+            fetcher, Fetcher(user_agent=agent), politeness, chromium=CHROMIUM, seconds=seconds
         ) as renderer:
             yield site, renderer
 
@@ -315,6 +325,41 @@ async def test_data_come_in_the_form_that_a_script_asks_for(crawler_pool: Pool) 
 
     assert isinstance(result, Fetched)
     assert "hereas text/csv" in result.body.decode()
+
+
+async def test_page_does_without_a_script_that_never_comes(crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crawler.rendering.PART_SHARE", 1 / 25)
+    async with rendering(crawler_pool, seconds=25.0) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/habit/waits")
+
+    assert isinstance(result, Fetched)
+    assert "and after" in result.body.decode()
+
+
+async def test_what_components_show_is_content_and_its_links_are_followed(crawler_pool: Pool) -> None:
+    async with rendering(crawler_pool) as (site, renderer):
+        result = await renderer.fetch(f"{site.url}/habit/shadows")
+        assert isinstance(result, Fetched)
+        page = extract(result.body, result.content_type, f"{site.url}/")
+
+    assert page.text == "of a component deep here"
+    assert page.links.urls == (f"{site.url}/deep",)
+
+
+async def test_browser_that_does_not_answer_any_more_ends_the_renderer(
+    crawler_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.rendering.ANSWER_SECONDS", 0.5)
+    others = await browsers()
+    async with rendering(crawler_pool, seconds=2.0) as (site, renderer):
+        frozen = await browsers() - others
+        for browser in frozen:
+            os.kill(int(browser), signal.SIGSTOP)
+        with pytest.raises(FetchingBrokenError):
+            await renderer.fetch(f"{site.url}/item/1")
+
+    assert frozen
+    assert not frozen & await browsers()
 
 
 async def test_pdf_of_no_type_is_not_rendered(crawler_pool: Pool) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from playwright.async_api import Browser, BrowserContext, Page, Request, Route, async_playwright
 from playwright.async_api import Error as BrowserError
@@ -23,10 +23,16 @@ from crawler.parsing import ToParse
 from crawler.politeness import OriginUnreachableError, Politeness
 from crawler.visit import FetchingBrokenError
 
+T = TypeVar("T")
+
 MAX_REQUESTS = 200
 MAX_REDIRECTS = 10
 # After a page has loaded, so long for what its scripts still fetch.
 QUIET_SECONDS = 3.0
+# Of the time for a page, so much for one part of it: a page waits for its scripts, and can do without one that hangs.
+PART_SHARE = 1 / 3
+# A browser that takes longer to open or close a page does nothing any more.
+ANSWER_SECONDS = 20.0
 # Memory that a browser does not give back ends with it.
 PAGES_PER_BROWSER = 200
 _TYPES = frozenset(("document", "script", "xhr", "fetch", "stylesheet"))  # nothing else changes a page's text
@@ -43,8 +49,8 @@ _COMPLETE = """new Promise(done => {
   const look = () => document.readyState === "complete" ? done() : setTimeout(look, 50)
   look()
 })"""
-# What links mean can lie in an address that a script gave the page, or in an encoding that is not kept. A source that
-# is too large stays in the page: it can end the driver.
+# What links mean can lie in an address that a script gave the page, or in an encoding that is not kept; what components
+# show lies in their shadow roots. A source that is too large stays in the page: it can end the driver.
 _SOURCE = """((url, limit) => {
   if (document.URL.split("#")[0] !== url) {
     const base = document.createElement("base")
@@ -53,7 +59,18 @@ _SOURCE = """((url, limit) => {
   }
   if (document.characterSet !== "UTF-8") for (const link of document.links) link.setAttribute("href", link.href)
   const doctype = document.doctype ? new XMLSerializer().serializeToString(document.doctype) : ""
-  const source = doctype + (document.documentElement?.outerHTML ?? "")
+  const html = document.documentElement
+  const shadowRoots = []
+  const collect = root => {
+    for (const { shadowRoot } of root.querySelectorAll("*")) if (shadowRoot) {
+      shadowRoots.push(shadowRoot)
+      collect(shadowRoot)
+    }
+  }
+  collect(document)
+  const source = doctype + (shadowRoots.length
+    ? html.cloneNode(false).outerHTML.replace(/<.html>$/, end => html.getHTML({ shadowRoots }) + end)
+    : html?.outerHTML ?? "")
   return source.length > limit ? null : source
 })"""
 
@@ -88,7 +105,8 @@ class Renderer:
 
     async def __aexit__(self, *_: object) -> None:
         if self._browser:
-            await self._browser.close()
+            with suppress(FetchingBrokenError):
+                await _answered(self._browser.close())
         await self._open.aclose()
 
     async def fetch(self, url: str) -> Result:
@@ -102,7 +120,8 @@ class Renderer:
         try:
             browser = await self._started()
             try:
-                requests = _Requests(self._fetcher, self._public, self._politeness, url, fetched)
+                part_seconds = self._seconds * PART_SHARE
+                requests = _Requests(self._fetcher, self._public, self._politeness, part_seconds, url, fetched)
                 return await self._rendered_page(browser, requests)
             finally:
                 self._pages[browser] -= 1
@@ -125,7 +144,7 @@ class Renderer:
     async def _close_unused(self, browser: Browser) -> None:
         if browser is not self._browser and not self._pages[browser]:
             del self._pages[browser]
-            await browser.close()
+            await _answered(browser.close())
 
     async def _launched(self) -> Browser:
         # Chromium's own sandbox does not work for root.
@@ -139,8 +158,13 @@ class Renderer:
 
     async def _context(self, browser: Browser) -> BrowserContext:
         try:
-            return await browser.new_context(
-                user_agent=self.user_agent, service_workers="block", accept_downloads=False, ignore_https_errors=True
+            return await _answered(
+                browser.new_context(
+                    user_agent=self.user_agent,
+                    service_workers="block",
+                    accept_downloads=False,
+                    ignore_https_errors=True,
+                )
             )
         except BrowserError:
             if browser is self._browser:  # it says that it is connected even when its driver has died
@@ -166,11 +190,20 @@ class Renderer:
                 source: str | None = await run(f"{_SOURCE}({json.dumps(requests.url)}, {limit})")
         finally:
             with suppress(BrowserError):
-                await context.close()
+                await _answered(context.close())
         body = None if source is None else source.encode("utf-8", "replace")
         if body is None or len(body) > limit:
             return Failed("too_large", fetched.status)
         return replace(fetched, body=body, content_type="text/html; charset=utf-8")
+
+
+async def _answered(answer: Awaitable[T]) -> T:
+    """Wait for what takes a browser no time. Raises FetchingBrokenError."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await answer
+    except TimeoutError as error:
+        raise FetchingBrokenError("the browser does not answer") from error
 
 
 async def _beside_scripts(page: Page) -> Callable[[str], Awaitable[Any]]:
@@ -197,6 +230,7 @@ class _Requests:
     fetcher: Fetcher
     public: Fetcher
     politeness: Politeness
+    part_seconds: float
     url: str
     fetched: Fetched
     page: Page | None = None
@@ -244,7 +278,11 @@ class _Requests:
         url = urls.canonical(request.url)
         if not url or not is_wanted or self.number > MAX_REQUESTS:
             return None
-        return await self._found(url, request.headers.get("accept"))
+        try:
+            async with asyncio.timeout(self.part_seconds):
+                return await self._found(url, request.headers.get("accept"))
+        except TimeoutError:
+            return None
 
     def _is_own(self, url: str) -> bool:
         canonical = urls.canonical(url)
