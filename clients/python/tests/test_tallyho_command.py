@@ -152,6 +152,7 @@ async def test_interrupt_leaves_the_job_and_says_how_to_go_on(gateway: "GatewayD
         (["document", "7"], "DOCUMENT"),
         (["documents", str(UNKNOWN), "--after", "-1"], "--after"),
         (["jobs", "--limit", "all"], "--limit"),
+        (["export", UNKNOWN, "-o", "-"], "--output"),
         (["crawl", "http://site/", "--max-page", "5"], "--max-page"),
         (["completion", "tcsh"], "SHELL"),
         (["cancel", UNKNOWN], "no job"),

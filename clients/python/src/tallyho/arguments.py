@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from tallyho.commands import Command, as_flag
 from tallyho.crawl_rules import Limits
 from tallyho.exports import FORMATS
 from tallyho.gateway import DEFAULT_URL
-from tallyho.values import gateway_url, lines, number, number_or_none, seconds_or_none
+from tallyho.values import export_file, gateway_url, lines, number, number_or_none, seconds_or_none
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 
@@ -205,7 +204,7 @@ def add_export_arguments(command: Parser) -> None:
         "--format", choices=list(FORMATS), default="jsonl", help=f"{', '.join(FORMATS)} (default: jsonl)"
     )
     command.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="the file; it must not be there yet"
+        "-o", "--output", metavar="FILE", type=export_file, required=True, help="the file; it must not be there yet"
     )
     command.add_argument("--resume", action="store_true", help="go on with an export to FILE that was interrupted")
 

@@ -1,6 +1,7 @@
 """What the words of the command line may be; what else is given is an argument error of one line."""
 
 import argparse
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tallyho.gateway import DEFAULT_URL
@@ -36,6 +37,13 @@ def seconds_or_none(text: str) -> float | None:
     if not 0 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to 3600")
     return seconds
+
+
+def export_file(text: str) -> Path:
+    """A file, which can be gone on with."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("an export is a file; the gateway streams: GET /v1/jobs/JOB/contents")
+    return Path(text)
 
 
 def is_address(text: str, *schemes: str) -> bool:
