@@ -178,11 +178,15 @@ SELECT document_id, ordinal, page_id, source_url, title, content_hash, change, s
 FROM job_documents WHERE parent_job_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3
 
 -- name: list_pages
--- The pages of a job in state $3 and with reason $5 (any when null) after page $2 (from the first when null), by id.
+-- The pages of a job in one of the states $3 after page $2, by id.
 SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
-FROM pages
-WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
-    AND ($5::text IS NULL OR reason = $5)
+FROM pages WHERE parent_job_id = $1 AND page_id > $2 AND state = ANY($3::smallint[])
+ORDER BY page_id LIMIT $4
+
+-- name: list_pages_for
+-- Those of them with reason $5: a query of its own, since a plan that was made for the rare ones is kept for all.
+SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
+FROM pages WHERE parent_job_id = $1 AND page_id > $2 AND state = ANY($3::smallint[]) AND reason = $5
 ORDER BY page_id LIMIT $4
 
 -- name: pages_by_reason
