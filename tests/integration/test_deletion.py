@@ -29,7 +29,8 @@ from tracking import SEED, Tracker, claimed, finished, saved, started
 # Every table that says which job a row belongs to, but the jobs themselves.
 TABLES_OF_JOBS = """
 SELECT table_name::text, column_name::text FROM information_schema.columns
-WHERE table_schema = current_schema() AND column_name IN ('job_id', 'parent_job_id') AND table_name <> 'jobs'
+WHERE table_schema = current_schema() AND column_name IN ('job_id', 'parent_job_id')
+    AND table_name NOT IN ('jobs', 'job_states')
 """
 
 

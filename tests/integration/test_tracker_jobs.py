@@ -216,6 +216,18 @@ async def test_pages_of_the_list_hold_every_job_once_newest_first(tracker: Track
     assert all(newer.created_at >= older.created_at for newer, older in pairwise(listed))
 
 
+async def test_jobs_are_listed_without_what_was_asked_for(tracker: Tracker, tracker_pool: Pool) -> None:
+    await tracker.ask(request(options=CrawlOptions(max_pages=7)))
+    async with tracker_pool.acquire() as connection:
+        found = [
+            *(await store.list_jobs(connection, live=False, before=None, limit=1)),
+            *(await store.list_jobs(connection, live=True, before=None, limit=1)),
+            *(await store.live_jobs(connection)),
+        ]
+
+    assert [(job.seeds, job.options) for job in found] == [((), CrawlOptions())] * 3
+
+
 async def test_list_of_live_jobs_leaves_out_finished_ones(tracker: Tracker) -> None:
     live, over = await tracker.create(), await tracker.create()
     await tracker.apply(started(over, "a"), finished(over, "a"))
