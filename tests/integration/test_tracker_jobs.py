@@ -169,8 +169,9 @@ async def test_requests_without_a_key_are_jobs_of_their_own(tracker: Tracker) ->
     assert len(await tracker.pool.fetch("SELECT FROM jobs")) == 2
 
 
-async def test_redelivered_request_is_answered_as_the_first_time(tracker: Tracker) -> None:
-    asked = request()
+@pytest.mark.parametrize("key", [None, "key"])
+async def test_redelivered_request_is_answered_as_the_first_time(tracker: Tracker, key: str | None) -> None:
+    asked = request(key)
     first = await control.create_job(tracker.deps, asked)
 
     again = await control.create_job(tracker.deps, asked)
