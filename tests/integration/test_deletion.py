@@ -15,10 +15,20 @@ from crawler import deletion as crawler_deletion
 from crawler import documents, urls
 from crawler.commands import on_commands
 from crawler.frontier import DocumentContent, Lane, QueuedPage, Visit
-from job_tracker import deletion
+from job_tracker import deletion, store
 from made_up_web import SimulatedWorker, Web, WebPage, crawl_at_once, crawler_deps, start
 from tallyho_contracts.crawls import CrawlDelete, CrawlOptions, CrawlStart
-from tallyho_contracts.jobs import Job, JobCreate, JobDelete, JobGet, JobList, JobRetry, JobsQuery, JobStatus
+from tallyho_contracts.jobs import (
+    Job,
+    JobCreate,
+    JobCreated,
+    JobDelete,
+    JobGet,
+    JobList,
+    JobRetry,
+    JobsQuery,
+    JobStatus,
+)
 from tallyho_contracts.pages import Outcome
 from tallyho_contracts.replies import ErrorCode
 from tallyho_messaging.requests import RequestRefused
@@ -29,7 +39,8 @@ from tracking import SEED, Tracker, claimed, finished, saved, started
 # Every table that says which job a row belongs to, but the jobs themselves.
 TABLES_OF_JOBS = """
 SELECT table_name::text, column_name::text FROM information_schema.columns
-WHERE table_schema = current_schema() AND column_name IN ('job_id', 'parent_job_id') AND table_name <> 'jobs'
+WHERE table_schema = current_schema() AND column_name IN ('job_id', 'parent_job_id')
+    AND table_name NOT IN ('jobs', 'job_states')
 """
 
 
@@ -56,7 +67,7 @@ async def ended_job(tracker: Tracker, *names: str) -> UUID:
     return job_id
 
 
-async def code_of(tracker: Tracker, request: JobDelete | JobGet | JobCreate) -> ErrorCode:
+async def code_of(tracker: Tracker, request: JobDelete | JobGet | JobCreate | JobRetry) -> ErrorCode:
     with pytest.raises(RequestRefused) as caught:
         await tracker.ask(request)
     return caught.value.refused.code
@@ -106,6 +117,47 @@ async def test_job_that_another_retries_can_not_be_deleted_before_that_one_has_e
     assert both_retried == {ErrorCode.CONFLICT}
     assert isinstance(listed, JobList)
     assert {job.job_id for job in listed.jobs} == {first, second, third}
+
+
+async def test_job_that_must_stay_does_not_keep_those_that_ended_after_it(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion, "JOBS_AT_ONCE", 1)
+    retried = await tracker.create()
+    await tracker.apply(started(retried, "a"), finished(retried, "a", Outcome.FAILED))
+    tracker.now += timedelta(seconds=1)
+    other = await ended_job(tracker, "a")
+    await tracker.ask(JobRetry(job_id=uuid4(), retry_of=retried))
+    tracker.now += timedelta(days=2)
+    await deletion.delete_old_jobs(tracker.deps, timedelta(days=1))
+
+    assert await code_of(tracker, JobGet(job_id=other)) is ErrorCode.NOT_FOUND
+
+
+async def test_job_that_is_deleted_just_now_can_not_be_retried(tracker: Tracker) -> None:
+    job_id = await tracker.create()
+    await tracker.apply(started(job_id, "a"), finished(job_id, "a", Outcome.FAILED))
+    async with asyncio.timeout(30):
+        async with tracker.pool.acquire() as connection, connection.transaction():
+            await store.lock_job(connection, job_id)
+            retry = asyncio.create_task(code_of(tracker, JobRetry(job_id=uuid4(), retry_of=job_id)))
+            while not await tracker.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)  # a lock's queue can't be awaited
+            await store.mark_deleted(connection, job_id, at=tracker.now)
+        code = await retry
+
+    assert code is ErrorCode.NOT_FOUND
+
+
+async def test_key_of_a_deleted_job_makes_another(tracker: Tracker) -> None:
+    first, second = (JobCreate(job_id=uuid4(), idempotency_key="key", seeds=(SEED,)) for _ in range(2))
+    await tracker.ask(first)
+    await tracker.apply(started(first.job_id, "a"), finished(first.job_id, "a"))
+    await tracker.ask(JobDelete(job_id=first.job_id))
+    created = await tracker.ask(second)
+
+    assert isinstance(created, JobCreated)
+    assert (created.created, created.job.job_id) == (True, second.job_id)
 
 
 async def test_list_of_jobs_goes_on_after_a_job_that_was_deleted_meanwhile(tracker: Tracker) -> None:

@@ -233,6 +233,15 @@ async def test_job_with_too_many_failures_is_stopped_and_fails(tracker: Tracker)
     assert job.document_count == 1
 
 
+async def test_job_that_is_being_stopped_is_not_stopped_once_more(tracker: Tracker) -> None:
+    job_id = await tracker.create(max_failures=0)
+    await tracker.apply(started(job_id, "a", "b", "c"))
+    for name in ("a", "b"):
+        await tracker.apply(finished(job_id, name, Outcome.FAILED))
+
+    assert [type(command.data) for command in await tracker.commands(job_id)] == [CrawlStart, CrawlCancel]
+
+
 async def test_job_that_saved_nothing_fails_with_its_reasons(tracker: Tracker) -> None:
     job_id = await tracker.create()
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from job_tracker import control, requests
+from job_tracker import control, requests, store
 from tallyho_contracts.crawls import CrawlCancel, CrawlOptions, CrawlPause, CrawlResume, CrawlStart
 from tallyho_contracts.documents import DocumentList, DocumentsQuery
 from tallyho_contracts.event import Message
@@ -30,6 +30,12 @@ from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from tallyho_postgres.pool import Pool
 from tracking import NOON, SEED, Tracker, claimed, finished, open_trackers, saved, spawned, started
+
+MANY_PAGES = """
+INSERT INTO pages (parent_job_id, page_id, state, url, depth)
+SELECT $1, gen_random_uuid(), 2, 'http://a/' || n, 1 FROM generate_series(1, 10000) AS n
+"""
+PAGES_READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'pages'::regclass"
 
 
 @pytest.fixture
@@ -163,8 +169,9 @@ async def test_requests_without_a_key_are_jobs_of_their_own(tracker: Tracker) ->
     assert len(await tracker.pool.fetch("SELECT FROM jobs")) == 2
 
 
-async def test_redelivered_request_is_answered_as_the_first_time(tracker: Tracker) -> None:
-    asked = request()
+@pytest.mark.parametrize("key", [None, "key"])
+async def test_redelivered_request_is_answered_as_the_first_time(tracker: Tracker, key: str | None) -> None:
+    asked = request(key)
     first = await control.create_job(tracker.deps, asked)
 
     again = await control.create_job(tracker.deps, asked)
@@ -208,6 +215,18 @@ async def test_pages_of_the_list_hold_every_job_once_newest_first(tracker: Track
     assert {job.job_id for job in listed} == {*created, *tied}
     assert [job.job_id for job in listed[-3:]] == created[2::-1]
     assert all(newer.created_at >= older.created_at for newer, older in pairwise(listed))
+
+
+async def test_jobs_are_listed_without_what_was_asked_for(tracker: Tracker, tracker_pool: Pool) -> None:
+    await tracker.ask(request(options=CrawlOptions(max_pages=7)))
+    async with tracker_pool.acquire() as connection:
+        found = [
+            *(await store.list_jobs(connection, live=False, before=None, limit=1)),
+            *(await store.list_jobs(connection, live=True, before=None, limit=1)),
+            *(await store.live_jobs(connection)),
+        ]
+
+    assert [(job.seeds, job.options) for job in found] == [((), CrawlOptions())] * 3
 
 
 async def test_list_of_live_jobs_leaves_out_finished_ones(tracker: Tracker) -> None:
@@ -257,6 +276,22 @@ async def test_pages_are_listed_by_state_each_once(tracker: Tracker) -> None:
     assert pending == sorted(spawned(job_id, name).page_id for name in names[2:])
     assert states[spawned(job_id, "0").page_id] is PageState.RUNNING
     assert states[spawned(job_id, "1").page_id] is PageState.FAILED
+
+
+@pytest.mark.parametrize("state", [None, PageState.COMPLETED])
+async def test_page_of_a_long_list_of_pages_reads_no_others(tracker: Tracker, state: PageState | None) -> None:
+    job_id = uuid4()
+    async with tracker.pool.acquire() as connection, connection.transaction():
+        await connection.execute(MANY_PAGES, job_id)
+        # As it may be for good after queries for rare pages; by the index, as where there are statistics.
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_sort = off")
+        before = await connection.fetchval(PAGES_READ)
+        query = PagesQuery(job_id=job_id, state=state, after=UUID(int=2**127), limit=10)
+        listed = await store.list_pages(connection, query)
+        read = await connection.fetchval(PAGES_READ) - before
+
+    assert len(listed) == 10
+    assert read < 100
 
 
 async def test_summary_counts_pages_by_reason_and_samples_how_the_count_rose(tracker: Tracker) -> None:

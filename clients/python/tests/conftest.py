@@ -294,7 +294,7 @@ class GatewayDouble:
             self.unavailable_subscriptions -= 1
             await self.send(socket, "error", {"code": "unavailable", "message": "no answer", "job_id": str(JOB_ID)})
             return
-        if payload["job_id"] != str(JOB_ID):
+        if UUID(payload["job_id"]) != JOB_ID:
             error = {"code": "not_found", "message": "no such job", "job_id": payload["job_id"], "field": "job_id"}
             await self.send(socket, "error", error)
             return

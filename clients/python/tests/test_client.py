@@ -235,6 +235,17 @@ async def test_watch_after_the_terminal_state_ends_at_once(gateway: "GatewayDoub
     assert states == []
 
 
+async def test_job_is_followed_however_its_id_is_spelled(gateway: "GatewayDouble") -> None:
+    gateway.document_count = 2
+    gateway.present = gateway.state(6, JobStatus.COMPLETED, 2)
+    async with asyncio.timeout(10), Tallyho(gateway.url) as client:
+        states = [state.revision async for state in client.watch(str(gateway.job_id).upper())]
+        documents = client.documents(f"{{{gateway.job_id}}}", live=True)
+        ordinals = [document.ordinal async for document in documents]
+
+    assert (states, ordinals) == ([6], [1, 2])
+
+
 async def test_documents_stream_goes_on_where_it_broke(gateway: "GatewayDouble") -> None:
     gateway.document_count = 250
     gateway.cut_documents_after = 120

@@ -5,6 +5,7 @@ import pty
 import re
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -329,3 +330,21 @@ def test_help_gives_examples_and_every_exit_code(capsys: pytest.CaptureFixture[s
     assert "TALLYHO_API_KEY" in said
     codes = (exits.DONE, exits.UNSUCCESSFUL, exits.MISUSED, exits.UNREACHABLE, exits.DENIED, exits.INTERRUPTED)
     assert all(re.search(rf"^  {code} ", said, re.MULTILINE) for code in codes)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("words", [("jobs",), ("watch", "--json")])
+async def test_output_that_can_not_be_written_is_one_line_and_exit_2(
+    gateway: "GatewayDouble", words: tuple[str, ...]
+) -> None:
+    gateway.present = gateway.state(2, JobStatus.COMPLETED)
+    of_the_job = [str(gateway.job_id)] if words[0] == "watch" else []
+    with Path("/dev/full").open("w") as full:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tallyho", "--url", gateway.url, *words, *of_the_job),
+            stdout=full,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    _, err = await process.communicate()
+
+    assert (process.returncode, err.decode()) == (2, "tallyho: standard output: No space left on device\n")

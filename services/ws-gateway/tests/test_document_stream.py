@@ -14,6 +14,7 @@ from tallyho_contracts.jobs import JobState
 from tallyho_contracts.replies import ErrorCode, Refused
 from tallyho_messaging.requests import RequestRefused
 from ws_gateway import connection, documents, frames
+from ws_gateway.limits import Limits
 
 pytestmark = pytest.mark.usefixtures("no_silence")
 
@@ -140,6 +141,25 @@ async def test_followers_at_the_same_place_cost_one_request(gateway: Any, state:
 
     assert received == [list(range(6, 106))] * 20
     assert len(gateway.tracker.asked) == asked + 1
+
+
+async def test_followers_further_on_than_anybody_before_share_a_request_too(gateway: Any, state: State) -> None:
+    grow(gateway, state, 1000)
+    shared = documents.Documents(gateway.tracker.ask)
+    for after in (0, 700, 700):
+        await shared.after(ONE, after)
+
+    assert [query.after for query in gateway.tracker.asked] == [0, 700]
+
+
+async def test_subscription_that_is_refused_takes_no_place(gateway_with: Any, state: State) -> None:
+    gateway = await gateway_with(limits=Limits(subscriptions=1))
+    grow(gateway, state, 5)
+    watcher = await gateway.watch("/v1/ws")
+    await watcher.answer_to("subscribe", job_id=str(ONE), stream="document_saved", ordinal=6)
+    answer = await watcher.answer_to("subscribe", job_id=str(ONE))
+
+    assert answer["type"] == "subscribed"
 
 
 async def test_clients_that_drop_and_resume_at_random_get_every_ordinal_once(gateway_with: Any, state: State) -> None:

@@ -275,6 +275,14 @@ async def test_refused_option_is_named_with_its_reason(gateway: Any) -> None:
     assert not any(isinstance(message, JobCreate) for message in gateway.tracker.asked)
 
 
+async def test_refused_options_are_answered_with_a_short_list(gateway: Any) -> None:
+    body = {"url": "https://example.com/", **{f"x{number}": 1 for number in range(1000)}}
+    response = await gateway.http.post("/v2/crawl", json=body)
+
+    assert response.status == 400
+    assert len((await response.json())["details"]) == 50
+
+
 async def test_silent_services_are_asked_again_by_the_packages_but_no_crawl_starts_twice(gateway: Any) -> None:
     gateway.tracker.away = True
     read_again = await gateway.http.get(CRAWL)

@@ -47,6 +47,16 @@ def test_new_client_begins_with_every_live_job(state: State) -> None:
     assert revisions(client) == [(1, 5)]
 
 
+def test_jobs_that_somebody_follows_by_their_ids_are_not_forgotten_with_the_others(state: State) -> None:
+    hub = Hub()
+    for number in (1, 2):
+        hub.offer(state(number, 1))
+    hub.subscribe(hub.join(quiet), ONE, None)
+    hub.forget_unwatched()
+
+    assert (hub.newest(ONE) is None, hub.newest(TWO) is None) == (False, True)
+
+
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_end_that_a_jobs_own_subscription_did_not_bring_comes_with_every_job(state: State, is_answered: bool) -> None:
     hub = Hub()

@@ -125,6 +125,14 @@ async def test_many_faults_are_answered_with_a_short_list(gateway: Any) -> None:
     assert len(await fields_of(response)) == 50
 
 
+@pytest.mark.parametrize("body", [{"seeds": [1] * 5001}, {str(number): 1 for number in range(5001)}])
+async def test_body_full_of_faults_is_not_taken_apart(gateway: Any, body: Any) -> None:
+    response = await gateway.http.post("/v1/jobs", json=body)
+
+    assert response.status == 422
+    assert (await problem_of(response))["errors"] == [{"field": "body", "message": "has more than 5,000 faults"}]
+
+
 async def test_submission_reaches_the_tracker_as_it_was_sent(gateway: Any) -> None:
     options = {"max_depth": 2, "include": ["/docs/"], "exclude": [r"\.pdf$"], "same_site": False, "max_pages": None}
 

@@ -203,7 +203,7 @@ class Tallyho:
         With `live` it follows a job that is still at work, and ends with the job's last document.
         """
         source = self._documents_as_they_come if live else self._documents_by_now
-        async with aclosing(source(str(job_id), after)) as documents:
+        async with aclosing(source(_as_told(job_id), after)) as documents:
             async for document in documents:
                 yield document
 
@@ -236,7 +236,7 @@ class Tallyho:
             job = await self.job(job_id)
             if job.status.is_terminal and job.revision <= revision:
                 return  # nothing will ever be newer
-        async with aclosing(newest_of(self._newer_states(str(job_id), revision))) as states:
+        async with aclosing(newest_of(self._newer_states(_as_told(job_id), revision))) as states:
             async for state in states:
                 yield state
 
@@ -291,3 +291,11 @@ class Tallyho:
                     after = document.ordinal
                     yield document
                 yield state_in(frame, job_id)
+
+
+def _as_told(job_id: UUID | str) -> str:
+    """The id as the gateway spells it in what it tells of the job; what is none, the gateway is to refuse."""
+    try:
+        return str(UUID(str(job_id)))
+    except ValueError:
+        return str(job_id)

@@ -4,6 +4,7 @@
 
 import argparse
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from tallyho.gateway import DEFAULT_URL
 
 # Commands with parsers of their own, which need packages that the client does without.
 UP, DEAD_LETTERS = "up", "dead-letters"
+# Of a file to which the output goes: its disk is full, or there is no more room for it.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 ELSEWHERE = {UP: "Start a whole system here", DEAD_LETTERS: "Look after messages that could not be applied"}
 
 
@@ -29,17 +32,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a page may have characters that this terminal has not
     try:
         code = run(words)
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no standard output
     except TallyhoError as error:
         print(f"tallyho: {error}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough. Python flushes once more at exit: that must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        drop_the_rest()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        drop_the_rest()
+        print(f"tallyho: standard output: {error.strerror}", file=sys.stderr)
+        return MISUSED
     return code
+
+
+def drop_the_rest() -> None:
+    """Python flushes once more at exit: that must not fail either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from job_tracker.rules import PAGE_STATES, Job, PageCounts, moved
 
 SQL = named_sql.load("job_tracker", "tracker.sql")
 
+NIL = UUID(int=0)
 # In the order of the query's parameters.
 PAGE_COLUMNS = ("state", "url", "depth", "reason", "status_code", "document_id", "skipped_links", "finished_at")
 
@@ -168,8 +169,12 @@ async def list_documents(connection: Connection, job_id: UUID, *, after: int, li
 
 async def list_pages(connection: Connection, query: PagesQuery) -> list[Page]:
     """The pages of a job that the query is about, by id."""
-    number = PAGE_STATES.index(query.state) if query.state else None
-    rows = await connection.fetch(SQL["list_pages"], query.job_id, query.after, number, query.limit, query.reason)
+    states = [PAGE_STATES.index(state) for state in ([query.state] if query.state else PAGE_STATES)]
+    asked = query.job_id, query.after or NIL, states, query.limit
+    if query.reason is None:
+        rows = await connection.fetch(SQL["list_pages"], *asked)
+    else:
+        rows = await connection.fetch(SQL["list_pages_for"], *asked, query.reason)
     return [Page(**{**row, "state": PAGE_STATES[row["state"]]}) for row in rows]
 
 

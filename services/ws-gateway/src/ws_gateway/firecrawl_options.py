@@ -5,6 +5,7 @@ An option without a counterpart is ignored where the documents are the same with
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from tallyho_contracts.event import SmallCount
 from tallyho_contracts.jobs import Job, JobCreate
 
 from ws_gateway.inputs import MAX_NAME, Patterns, Seed
-from ws_gateway.problems import FieldError
+from ws_gateway.problems import MAX_FIELD_ERRORS, FieldError
 
 DEFAULT_LIMIT = 10_000
 FORMATS = ("markdown", "links")
@@ -128,10 +129,10 @@ class CrawlRequest(_Request):
 
 def refusals(request: CrawlRequest) -> list[FieldError]:
     """Which options of a request can't be met, and why."""
-    found = list(_refusals("", request, _REFUSED, _IGNORED))
+    found = list(islice(_refusals("", request, _REFUSED, _IGNORED), MAX_FIELD_ERRORS))
     if page := request.scrape_options:
         prefix = "scrapeOptions."
-        found += _refusals(prefix, page, _REFUSED_OF_A_PAGE, _IGNORED_OF_A_PAGE)
+        found += islice(_refusals(prefix, page, _REFUSED_OF_A_PAGE, _IGNORED_OF_A_PAGE), MAX_FIELD_ERRORS)
         if page.only_main_content is False:
             found.append(_not_supported(f"{prefix}onlyMainContent", _WHOLE))
         found += [

@@ -238,7 +238,7 @@ async def body(request: web.Request, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(content, strict=True, context=context)
     except ValidationError as error:
-        if error.errors()[0]["type"] != "json_invalid":
+        if error.error_count() > 1 or error.errors()[0]["type"] != "json_invalid":
             raise invalid_fields(error) from None
         why = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
         fault = FieldError(field="body", message=f"is not JSON: {why}")

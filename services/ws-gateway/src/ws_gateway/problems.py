@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 MAX_FIELD_ERRORS = 50
+# To name one fault, the library describes all of them, which takes seconds for a body full of nothing else.
+MAX_FAULTS = 5_000
 RETRY_AFTER_SECONDS = 2
 
 _STATUS_OF_REFUSAL = {
@@ -68,7 +70,7 @@ class ProblemError(Exception):
 def invalid(*errors: FieldError) -> ProblemError:
     """The request can be read, but some of its fields can't be used."""
     detail = "; ".join(f"{error.field}: {error.message}" for error in errors[:3])
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.INVALID, detail, errors)
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.INVALID, detail, errors[:MAX_FIELD_ERRORS])
 
 
 def invalid_fields(error: ValidationError) -> ProblemError:
@@ -78,6 +80,8 @@ def invalid_fields(error: ValidationError) -> ProblemError:
 
 def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """Each fault with its field, as a client would write it: `seeds[0]`, `options.max_pages`."""
+    if error.error_count() > MAX_FAULTS:
+        return (FieldError(field="body", message=f"has more than {MAX_FAULTS:,} faults"),)
     faults = error.errors(include_url=False, include_input=False)
     places = {fault["loc"] for fault in faults}
     # A list whose items are all wrong counts as too short as well: that is no news.

@@ -63,6 +63,19 @@ test("a state that is not newer is dropped", async (t) => {
   assert.deepEqual(counts, [10, 30, 40]);
 });
 
+test("a job is followed however its id is spelled", async (t) => {
+  const { tallyho, sockets, connection } = client(t);
+  const revisions = [];
+  tallyho.follow(JOB.toUpperCase(), ({ revision }) => revisions.push(revision), { revision: 2 });
+  await settled();
+  sockets[0].open();
+  sockets[0].say("subscribed", { job_id: JOB, stream: "progress", outcome: "snapshot" });
+  for (const revision of [2, 3]) sockets[0].say("parent_job_progress", state(revision, 1));
+
+  assert.deepEqual(revisions, [3]);
+  assert.equal(connection.at(-1), "live");
+});
+
 test("after a loss it comes back and resumes each stream where it was", async (t) => {
   const { tallyho, sockets, connection } = client(t);
   const ordinals = [];

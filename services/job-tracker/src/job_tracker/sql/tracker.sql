@@ -154,7 +154,7 @@ SELECT * FROM jobs WHERE job_id = $1 AND created_at IS NOT NULL
 
 -- name: list_jobs
 -- The jobs created before job $1 (all when null), the newest first. That one may be deleted meanwhile.
-SELECT * FROM jobs
+SELECT * FROM job_states
 WHERE created_at IS NOT NULL
     AND ($1::uuid IS NULL
         OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
@@ -162,7 +162,7 @@ ORDER BY created_at DESC, job_id DESC LIMIT $2
 
 -- name: list_live_jobs
 -- The jobs that are not terminal, as list_jobs.
-SELECT * FROM jobs
+SELECT * FROM job_states
 WHERE created_at IS NOT NULL AND finished_at IS NULL
     AND ($1::uuid IS NULL
         OR (created_at, job_id) < (SELECT coalesce(created_at, listed_at), job_id FROM jobs WHERE job_id = $1))
@@ -178,11 +178,15 @@ SELECT document_id, ordinal, page_id, source_url, title, content_hash, change, s
 FROM job_documents WHERE parent_job_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3
 
 -- name: list_pages
--- The pages of a job in state $3 and with reason $5 (any when null) after page $2 (from the first when null), by id.
+-- The pages of a job in one of the states $3 after page $2, by id.
 SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
-FROM pages
-WHERE parent_job_id = $1 AND ($2::uuid IS NULL OR page_id > $2) AND ($3::smallint IS NULL OR state = $3)
-    AND ($5::text IS NULL OR reason = $5)
+FROM pages WHERE parent_job_id = $1 AND page_id > $2 AND state = ANY($3::smallint[])
+ORDER BY page_id LIMIT $4
+
+-- name: list_pages_for
+-- Those of them with reason $5: a query of its own, since a plan that was made for the rare ones is kept for all.
+SELECT page_id, url, depth, state, reason, status_code, document_id, finished_at
+FROM pages WHERE parent_job_id = $1 AND page_id > $2 AND state = ANY($3::smallint[]) AND reason = $5
 ORDER BY page_id LIMIT $4
 
 -- name: pages_by_reason
@@ -208,7 +212,7 @@ WHERE parent_job_id = $1 AND state IN (3, 4) GROUP BY reason ORDER BY count(*) D
 
 -- name: unannounced_jobs
 -- The terminal jobs whose last state may not have reached the broker.
-SELECT * FROM jobs WHERE finished_at IS NOT NULL AND NOT announced AND deleted_at IS NULL LIMIT 1000
+SELECT * FROM job_states WHERE finished_at IS NOT NULL AND NOT announced AND deleted_at IS NULL LIMIT 1000
 
 -- name: mark_announced
 -- Remember that the terminal states of these jobs have reached the broker.
@@ -216,7 +220,7 @@ UPDATE jobs SET announced = true WHERE job_id = ANY($1::uuid[]) AND finished_at 
 
 -- name: live_jobs
 -- Every job that is not terminal, to publish its state after a start.
-SELECT * FROM jobs WHERE created_at IS NOT NULL AND finished_at IS NULL
+SELECT * FROM job_states WHERE created_at IS NOT NULL AND finished_at IS NULL
 
 -- name: report_silent_jobs
 -- Mark the live jobs that have not changed since $1, each once a silence; one that is locked is changing. Only live jobs

@@ -40,18 +40,19 @@ export class Tallyho extends HttpApi {
   // Live. Each returns a function that ends it.
 
   /** Every newer state of one job (or of all: null), the newest known first; `revision`: the newest that you have. */
-  follow(jobId, onState, { revision = -1, intervalMs, onError } = {}) {
+  follow(job, onState, { revision = -1, intervalMs, onError } = {}) {
+    const jobId = asTold(job);
     return this.#add({ stream: "progress", jobId, onItem: onState, intervalMs, onError, newest: new Map([[jobId, revision]]), live: new Map() });
   }
 
   /** The documents of a job after an ordinal, in lists without gap or repeat. */
   followDocuments(jobId, onDocuments, { after = 0, intervalMs, onError } = {}) {
-    return this.#add({ stream: "document_saved", jobId, onItem: onDocuments, intervalMs, onError, ordinal: after });
+    return this.#add({ stream: "document_saved", jobId: asTold(jobId), onItem: onDocuments, intervalMs, onError, ordinal: after });
   }
 
   /** The lines of a job's log: the last ones, then new ones. */
   followLog(jobId, onLine, { onError } = {}) {
-    return this.#add({ stream: "job_log", jobId, onItem: onLine, onError, lines: new Set() });
+    return this.#add({ stream: "job_log", jobId: asTold(jobId), onItem: onLine, onError, lines: new Set() });
   }
 
   /** `for await`: the newest state of a job whenever there is one, until its last. */
@@ -291,6 +292,9 @@ export class Tallyho extends HttpApi {
     this.onConnection({ state, ...details });
   }
 }
+
+// As the gateway spells an id in what it tells of the job.
+const asTold = (jobId) => jobId?.toLowerCase() ?? null;
 
 const keyOf = (stream, jobId) => `${stream} ${jobId ?? "of every job"}`;
 const EVERY_JOB = keyOf("progress", null);
