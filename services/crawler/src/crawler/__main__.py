@@ -81,7 +81,8 @@ async def run(*, renders: bool = False) -> None:
                 fetching = await opened.enter_async_context(renderer(fetcher, politeness, settings))
             visitor = Visitor(pool, fetcher, fetching, politeness, parser, settings.max_attempts)
             worker = Worker(deps, visitor, uuid4(), concurrency, settings.lease_seconds, stop)
-            commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop)
+            # A few at a time: what this process holds while it can't obey, nobody else can.
+            commands = Consumer(amqp, CRAWLER_COMMANDS, partial(on_commands, deps), is_transient, stop, prefetch=4)
             async with asyncio.TaskGroup() as loops:
                 relaying = asyncio.Event()
                 loops.create_task(relay.run(relaying))
