@@ -41,6 +41,8 @@ class Link:
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         ends = {writer, far_writer}
         self._ends |= ends
+        if not (self._server and self._server.is_serving()):
+            self.cut()  # it was cut while this connection was made
         with suppress(OSError):
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         self._ends -= ends
