@@ -98,9 +98,11 @@ class Renderer:
         self._pages: Counter[Browser] = Counter()
 
     async def __aenter__(self) -> Self:
-        await self._open.enter_async_context(self._public)
-        self._playwright = await self._open.enter_async_context(async_playwright())
-        self._browser = await self._launched()
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._public)
+            self._playwright = await opened.enter_async_context(async_playwright())
+            self._browser = await self._launched()
+            self._open = opened.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -154,7 +156,7 @@ class Renderer:
                 executable_path=self._chromium, args=_ARGUMENTS, chromium_sandbox=is_sandboxed
             )
         except BrowserError as error:  # a driver that died does not come back
-            raise FetchingBrokenError("no browser can be started") from error
+            raise FetchingBrokenError("no browser can be started: does CRAWLER_CHROMIUM name one?") from error
 
     async def _context(self, browser: Browser) -> BrowserContext:
         try:
