@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { age, duration, rate, reasonInWords } from "../../src/ws_gateway/static/format.js";
-import { Curve, Jobs, Pace, pathOfJobs, routeOf, submission } from "../../src/ws_gateway/static/model.js";
+import { Curve, Jobs, Pace, optionsInWords, pathOfJobs, routeOf, submission } from "../../src/ws_gateway/static/model.js";
 
 const job = (job_id, minute, more = {}) => ({
   job_id, revision: 1, name: `site ${job_id}`, status: "running", document_count: 0, created_at: `2025-01-02T12:${String(minute).padStart(2, "0")}:00Z`, ...more,
@@ -103,4 +103,19 @@ test("numbers, times and reasons are those of people", () => {
   assert.equal(reasonInWords("http_418"), "Answered (418)");
   assert.equal(reasonInWords("robots_timeout"), "robots.txt: took too long to answer");
   assert.equal(reasonInWords("something_new"), "Something new");
+});
+
+test("what a job was asked for is told in words, and what it was not is left out", () => {
+  const common = { max_pages: null, max_depth: null, include: [], exclude: [], same_site: true, max_failures: null, markdown: true };
+  const told = (options) => Object.fromEntries(optionsInWords({ seeds: ["https://example.com/"], options: { ...common, ...options } }));
+  const plain = told({});
+
+  assert.deepEqual(Object.keys(plain), ["Starts at", "At most", "Depth", "Follows", "Keeps"]);
+  assert.deepEqual(told({ render: "browser", keep_html: true, outlinks: true, max_host_pages: 1000 }), {
+    ...plain,
+    "Of one host": ["at most 1,000 pages"],
+    "Pages elsewhere": ["those that this site links to"],
+    "Renders": ["pages in a browser"],
+    "Keeps": ["text as markdown", "the source of each page"],
+  });
 });

@@ -218,8 +218,10 @@ export function optionsInWords({ seeds, options }) {
     ["Modified since", options.modified_since ? [options.modified_since] : []],
     ["Known documents", options.revalidate === false ? ["fetched anew"] : []],
     ["At most", [max_pages === null ? "no limit" : `${max_pages.toLocaleString("en")} documents`]],
+    ["Of one host", options.max_host_pages ? [`at most ${options.max_host_pages.toLocaleString("en")} pages`] : []],
     ["Depth", [max_depth === null ? "any" : `${max_depth} links from the start`]],
     ["Follows", [same_site ? `links on this site${subdomains ? " and its subdomains" : ""}` : "links to any site"]],
+    ["Pages elsewhere", options.outlinks ? ["those that this site links to"] : []],
     ["Only below", below ?? []],
     ["Include", include],
     ["Exclude", exclude],
@@ -227,7 +229,8 @@ export function optionsInWords({ seeds, options }) {
     ["Robots tags", options.robots_tags === false ? ["ignored"] : []],
     ["Fails after", max_failures === null ? [] : [`${max_failures.toLocaleString("en")} failed pages`]],
     ["Waits", delay ? [`${delay} seconds between requests to a host`] : []],
-    ["Keeps", [markdown ? "text as markdown" : "plain text"]],
+    ["Renders", options.render === "browser" ? ["pages in a browser"] : []],
+    ["Keeps", [markdown ? "text as markdown" : "plain text", ...(options.keep_html ? ["the source of each page"] : [])]],
   ];
   return rows.filter(([, values]) => values.length);
 }
